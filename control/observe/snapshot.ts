@@ -9,11 +9,19 @@ import { Packr } from 'msgpackr';
 const MAGIC = Buffer.from('sluice snapshot 1\n');
 const DIGEST_LENGTH = 32;
 
+/** Whose number a frontend id is. */
+export interface PortName {
+  /** `namespace/name`. */
+  readonly service: string;
+  /** The Service port's name; empty where it has none. */
+  readonly port: string;
+}
+
 export interface Snapshot {
   /** When it was written, ms since the epoch. */
   readonly writtenAt: number;
-  /** ServicePort keys (`namespace/name:portName/protocol/family`) by frontend id. */
-  readonly names: ReadonlyMap<number, string>;
+  /** By frontend id. */
+  readonly names: ReadonlyMap<number, PortName>;
   /** The agent's last status, as it would have answered. */
   readonly status: unknown;
 }
@@ -27,7 +35,7 @@ function digest(body: Uint8Array): Buffer {
 
 /** Writes the file whole or not at all: beside it first, then renamed. Mode 0600. Throws what the file system throws. */
 export function writeSnapshot(path: string, snapshot: Snapshot): void {
-  const body = packr.pack({ writtenAt: snapshot.writtenAt, names: [...snapshot.names], status: snapshot.status });
+  const body = packr.pack({ writtenAt: snapshot.writtenAt, names: [...snapshot.names].map(([id, name]) => [id, name.service, name.port]), status: snapshot.status });
   const beside = `${path}.new`;
   try {
     const file = openSync(beside, 'w', 0o600);
@@ -47,8 +55,10 @@ export function writeSnapshot(path: string, snapshot: Snapshot): void {
   }
 }
 
-function isNames(value: unknown): value is [number, string][] {
-  return Array.isArray(value) && value.every((row) => Array.isArray(row) && row.length === 2 && Number.isInteger(row[0]) && typeof row[1] === 'string');
+type NameRow = [id: number, service: string, port: string];
+
+function isNameRow(row: unknown): row is NameRow {
+  return Array.isArray(row) && row.length === 3 && Number.isInteger(row[0]) && typeof row[1] === 'string' && typeof row[2] === 'string';
 }
 
 function decode(bytes: Buffer): Snapshot | string {
@@ -57,8 +67,9 @@ function decode(bytes: Buffer): Snapshot | string {
   if (!bytes.subarray(MAGIC.length, MAGIC.length + DIGEST_LENGTH).equals(digest(body))) return 'it is damaged';
   const value: unknown = packr.unpack(body);
   if (typeof value !== 'object' || value === null || !('names' in value) || !('writtenAt' in value)) return 'it holds something else';
-  if (!isNames(value.names) || typeof value.writtenAt !== 'number') return 'it holds something else';
-  return { writtenAt: value.writtenAt, names: new Map(value.names), status: 'status' in value ? value.status : undefined };
+  if (!Array.isArray(value.names) || !value.names.every(isNameRow) || typeof value.writtenAt !== 'number') return 'it holds something else';
+  const names = new Map(value.names.map(([id, service, port]) => [id, { service, port }]));
+  return { writtenAt: value.writtenAt, names, status: 'status' in value ? value.status : undefined };
 }
 
 /** Reads the file. Missing, damaged or of another version is not an error: `warning` says so in a sentence. */
