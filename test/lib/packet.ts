@@ -124,7 +124,10 @@ function buildTransport(text: PacketText, source: Uint8Array, destination: Uint8
     header[0] = text.icmp?.type ?? (six ? 128 : 8);
     header[1] = text.icmp?.code ?? 0;
     view.setUint32(4, text.icmp?.rest ?? 0x00010001);
-    view.setUint16(2, six ? checksum(pseudoHeader(source, destination, numbers.ICMPv6, length), header, payload) : checksum(header, payload));
+    view.setUint16(
+      2,
+      six ? checksum(pseudoHeader(source, destination, numbers.ICMPv6, length), header, payload) : checksum(header, payload),
+    );
     return concatenate(header, payload);
   }
   view.setUint16(0, text.sourcePort ?? 40000);
@@ -136,7 +139,10 @@ function buildTransport(text: PacketText, source: Uint8Array, destination: Uint8
   }
   view.setUint32(4, text.sequence ?? 1000);
   view.setUint8(12, 5 << 4);
-  view.setUint8(13, [...(text.flags ?? 'S')].reduce((bits, flag) => bits | (1 << tcpFlags.indexOf(flag)), 0));
+  view.setUint8(
+    13,
+    [...(text.flags ?? 'S')].reduce((bits, flag) => bits | (1 << tcpFlags.indexOf(flag)), 0),
+  );
   view.setUint16(14, 64240);
   view.setUint16(16, checksum(pseudoHeader(source, destination, numbers.TCP, length), header, payload));
   return concatenate(header, payload);
@@ -286,7 +292,12 @@ export function parseIP(all: Uint8Array): Omit<Packet, 'sourceMac' | 'destinatio
 export function parsePacket(frame: Uint8Array): Packet {
   const etherType = (frame[12]! << 8) | frame[13]!;
   if (etherType !== 0x0800 && etherType !== 0x86dd) throw new Error(`neither IPv4 nor IPv6: ethertype 0x${etherType.toString(16)}`);
-  return { destinationMac: macText(frame.subarray(0, 6)), sourceMac: macText(frame.subarray(6, 12)), etherType, ...parseIP(frame.subarray(14)) };
+  return {
+    destinationMac: macText(frame.subarray(0, 6)),
+    sourceMac: macText(frame.subarray(6, 12)),
+    etherType,
+    ...parseIP(frame.subarray(14)),
+  };
 }
 
 /** The answer of whoever received this TCP or UDP packet: addresses and ports turned round. */
