@@ -23,7 +23,6 @@ struct listener {
 	bool stopped;
 	pthread_t thread;
 	napi_threadsafe_function deliver;
-	napi_env env;
 };
 
 /* One datagram on its way to the main thread; length 0: the kernel dropped some. */
@@ -149,7 +148,6 @@ napi_value netlink_listen(napi_env env, napi_callback_info info)
 	if (!listener)
 		return throw_errno(env, ENOMEM, "calloc", NULL);
 	listener->fd = fd;
-	listener->env = env;
 	listener->stop_fd = eventfd(0, EFD_CLOEXEC);
 	if (listener->stop_fd < 0) {
 		error = errno;

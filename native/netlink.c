@@ -17,6 +17,7 @@
 
 enum {
 	RECEIVE_BUFFER = 4 << 20, /* bytes the kernel may queue before it drops */
+	FIRST_ROOM = 32768, /* the kernel packs dumps into what the reader offers */
 	ANSWER_SECONDS = 10, /* longer means that the kernel will not answer */
 	DUMP_TRIES = 5, /* the kernel marks a dump that saw changes on its way: asked again */
 };
@@ -64,6 +65,12 @@ int receive_datagram(int fd, int flags, uint8_t **buffer, size_t *room, size_t *
 	uint8_t *larger;
 	ssize_t size;
 
+	if (!*buffer) {
+		*buffer = malloc(FIRST_ROOM);
+		if (!*buffer)
+			return ENOMEM;
+		*room = FIRST_ROOM;
+	}
 	do {
 		vector = (struct iovec){ .iov_base = *buffer, .iov_len = *room };
 		message.msg_namelen = sizeof(from);
