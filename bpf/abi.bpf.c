@@ -6,6 +6,7 @@ const volatile struct features features SEC(".rodata.features");
 
 /* BTF carries only enums that something uses; the flags are kept in integers. */
 struct words {
+	enum verdict verdict;
 	enum frontend_flag frontend_flag;
 	enum backend_flag backend_flag;
 	enum address_flag address_flag;

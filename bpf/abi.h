@@ -87,7 +87,7 @@ struct verdict_count {
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
 	__uint(max_entries, VERDICT_COUNT);
-	__type(key, enum verdict);
+	__type(key, __u32); /* enum verdict; the kernel wants an integer's BTF for an array's key */
 	__type(value, struct verdict_count);
 } verdicts SEC(".maps");
 
@@ -131,7 +131,7 @@ struct frontend {
 	struct slice cluster_table; /* Maglev over C; none for ClusterIP-only Service ports */
 	struct slice local_table; /* Maglev over L */
 	__u32 affinity_seconds; /* 1..86400 where FRONTEND_AFFINITY */
-	__u32 pad;
+	__u32 check; /* exclusive or of all words above: an element that is reused while it is read is noticed */
 };
 
 struct {

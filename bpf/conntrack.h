@@ -1,0 +1,179 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+/*
+ * Which choice was made for this flow, and is it still good? Remembers and recalls both directions; knows the timeouts.
+ *
+ * Two homes: new_flows (LRU) until a reply is seen, flows (expired by the agent) from then on, so that a flood of new
+ * flows ends no established one. The entry of one direction finds the other: its tuple reversed is the other's key.
+ */
+#pragma once
+
+#include "addr.h"
+#include "packet.h"
+
+static __always_inline bool is_closed(const flow_t *flow)
+{
+	return flow->flags & FLOW_RST || (flow->flags & (FLOW_FIN | FLOW_PEER_FIN)) == (FLOW_FIN | FLOW_PEER_FIN);
+}
+
+static __always_inline bool is_expired(const flow_t *flow, __u8 protocol, const struct settings *s, __u32 now)
+{
+	bool confirmed = flow->flags & FLOW_CONFIRMED;
+	__u32 timeout;
+
+	if (protocol == IPPROTO_TCP)
+		timeout = is_closed(flow) ? s->tcp_close_timeout : confirmed ? s->tcp_established_timeout : s->tcp_syn_timeout;
+	else
+		timeout = confirmed ? s->udp_stream_timeout : s->udp_timeout;
+	return now - flow->seen > timeout;
+}
+
+/* NULL: none. in_new: it stands in new_flows. */
+static __always_inline flow_t *recall_flow(const union flow_key *key, bool *in_new, const int family)
+{
+	flow_t *flow = lookup_flow(key, family);
+
+	*in_new = false;
+	if (flow)
+		return flow;
+	*in_new = true;
+	return lookup_new_flow(key, family);
+}
+
+/* The entry of the other direction, NULL where it is gone. key: space for its key. */
+static __always_inline flow_t *recall_peer(const flow_t *flow, __u8 protocol, union flow_key *key, const int family)
+{
+	struct tuple t = flow_tuple(flow, protocol, family);
+	bool in_new;
+
+	t = reversed(&t);
+	flow_key_of(key, &t, family);
+	return recall_flow(key, &in_new, family);
+}
+
+/* Expired in both directions: UDP may stream one way for long. */
+static __always_inline bool is_dead(const flow_t *flow, __u8 protocol, const struct settings *s, union flow_key *space, __u32 now,
+				    const int family)
+{
+	flow_t *peer;
+
+	if (!is_expired(flow, protocol, s, now))
+		return false;
+	peer = recall_peer(flow, protocol, space, family);
+	return !peer || is_expired(peer, protocol, s, now);
+}
+
+/* Removes both directions. space: for the other direction's key. */
+static __always_inline void forget_flow(const union flow_key *key, const flow_t *flow, __u8 protocol, union flow_key *space, const int family)
+{
+	struct tuple t = flow_tuple(flow, protocol, family);
+
+	t = reversed(&t);
+	flow_key_of(space, &t, family);
+	delete_flow(space, family);
+	delete_new_flow(space, family);
+	delete_flow(key, family);
+	delete_new_flow(key, family);
+}
+
+/* FIN and RST concern both entries of a flow. Rare, so the second look-up is paid here and not per packet. */
+static __always_inline void note_close(const struct packet *p, flow_t *flow, union flow_key *space, const int family)
+{
+	__u16 own = 0, peers = 0;
+	flow_t *peer;
+
+	if (p->tcp_flags & TCP_RST)
+		own = peers = FLOW_RST;
+	if (p->tcp_flags & TCP_FIN) {
+		own |= FLOW_FIN;
+		peers |= FLOW_PEER_FIN;
+	}
+	if (!own || (flow->flags & own) == own)
+		return;
+	flow->flags |= own;
+	peer = recall_peer(flow, IPPROTO_TCP, space, family);
+	if (peer)
+		peer->flags |= peers;
+}
+
+/*
+ * The first reply: both entries move to flows. reply is the entry that the reply hit, key its key. Where flows is full
+ * the flow stays in new_flows and works on; the next reply tries again.
+ *
+ * The request's entry is made anew from the reply's: the LRU may have lost it. from: the reply's tuple as it arrived, to:
+ * as it is rewritten. request_key, space: room for the request's entry.
+ */
+static __always_inline void confirm_flow(const union flow_key *key, flow_t *reply, bool in_new, const struct tuple *from, const struct tuple *to,
+					 union flow_key *request_key, union flow_value *space, const int family)
+{
+	flow_t *request = (flow_t *)space;
+	struct tuple t = reversed(to);
+
+	flow_key_of(request_key, &t, family);
+	__builtin_memset(space, 0, sizeof(*space));
+	t = reversed(from);
+	set_flow_tuple(request, &t, family);
+	request->frontend = reply->frontend;
+	request->backend = reply->backend;
+	request->generation = reply->generation;
+	request->seen = reply->seen;
+	/* the request acts where the reply does not, except for what is sent at ingress both ways */
+	request->flags = (reply->flags & (FLOW_SEND | FLOW_HAIRPIN | FLOW_NODE)) | FLOW_CONFIRMED;
+	if (reply->flags & FLOW_NODE)
+		request->flags |= FLOW_EGRESS | FLOW_SEND;
+	if (insert_flow(request_key, request, BPF_ANY, family))
+		return;
+	reply->flags |= FLOW_CONFIRMED;
+	if (in_new) {
+		if (insert_flow(key, reply, BPF_ANY, family)) {
+			reply->flags &= ~FLOW_CONFIRMED;
+			delete_flow(request_key, family);
+			return;
+		}
+		delete_new_flow(key, family);
+	}
+	delete_new_flow(request_key, family);
+}
+
+enum claim {
+	CLAIM_OK,
+	CLAIM_TAKEN, /* another live flow has this reply tuple */
+	CLAIM_FULL,
+};
+
+/* Does this reply entry lead back to the request whose tuple it is? */
+static __always_inline bool same_request(const flow_t *reply, const struct tuple *request, const int family)
+{
+	struct tuple t = flow_tuple(reply, request->protocol, family);
+
+	return t.source_port == request->destination_port && t.destination_port == request->source_port &&
+	       same_address(&t.source, &request->destination, family) && same_address(&t.destination, &request->source, family);
+}
+
+/*
+ * Takes the reply tuple key for the flow whose request is `request`: two flows never share one (9.11). A masquerade
+ * port is claimed in flows, which evicts nothing; other replies wait in new_flows until they are confirmed.
+ */
+static __always_inline enum claim claim_reply(const union flow_key *key, const flow_t *value, const struct tuple *request, bool masquerade,
+					      const struct settings *s, union flow_key *space, const int family)
+{
+	flow_t *held = lookup_flow(key, family);
+	__u32 now = value->seen;
+	long error;
+
+	if (held) {
+		if (!same_request(held, request, family) && !is_dead(held, request->protocol, s, space, now, family))
+			return CLAIM_TAKEN;
+		forget_flow(key, held, request->protocol, space, family);
+	}
+	if (masquerade) {
+		error = insert_flow(key, value, BPF_NOEXIST, family);
+		return !error ? CLAIM_OK : error == -17 /* EEXIST */ ? CLAIM_TAKEN : CLAIM_FULL;
+	}
+	error = insert_new_flow(key, value, BPF_NOEXIST, family);
+	if (error != -17)
+		return error ? CLAIM_FULL : CLAIM_OK;
+	held = lookup_new_flow(key, family);
+	if (held && !same_request(held, request, family) && !is_dead(held, request->protocol, s, space, now, family))
+		return CLAIM_TAKEN;
+	return insert_new_flow(key, value, BPF_ANY, family) ? CLAIM_FULL : CLAIM_OK;
+}

@@ -1,0 +1,437 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+/*
+ * The path of a packet: parse, recall, find, select, remember, rewrite, forward. Read this first.
+ *
+ * Must: netfilter sees both directions of a flow, translated consistently, or neither. A flow records its way when it is made:
+ *   stack    a pod of this node or the node is at one end: translated at ingress, routed by the kernel, the reply
+ *            translated back at the egress towards the client;
+ *   bypass   masqueraded: translated and sent at ingress, in both directions;
+ *   hairpin  client and backend are one pod: turned around at its interface, in both directions;
+ *   node     the node's own packet that the socket hook left alone, seen at a NIC's egress: netfilter has seen it as
+ *            node → frontend, so the reply is translated before netfilter sees it.
+ */
+#pragma once
+
+#include "verdict.h"
+#include "packet.h"
+#include "frontend.h"
+#include "backend.h"
+#include "conntrack.h"
+#include "nat.h"
+#include "forward.h"
+#include "icmp.h"
+
+/*
+ * Working room of one packet, more than a stack holds. One per CPU: our tc programs run with softirqs off and are not nested.
+ */
+struct scratch {
+	struct packet packet;
+	struct frontend frontend;
+	struct backend backend;
+	struct affinity_key affine;
+	struct tuple to; /* the packet's tuple after the rewrite */
+	struct tuple back; /* of the packet that comes back */
+	union flow_key key; /* of the packet */
+	union flow_key reply_key;
+	union flow_key space; /* for the key of whichever entry is looked at in passing */
+	union flow_value request;
+	union flow_value reply;
+	__u8 quote[QUOTE];
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct scratch);
+} scratch SEC(".maps");
+
+/* Limits of a packet that we send ourselves: VERDICT_CONTINUE, or what the stack would answer. */
+static __always_inline enum verdict check_limits(ctx_t *ctx, struct packet *p, const flow_t *flow, const enum hook hook)
+{
+	if (hook != HOOK_NIC_EGRESS && p->hop_limit <= 1)
+		return REJECT_TTL_EXPIRED;
+	if (exceeds_mtu(ctx, p, flow->mtu)) {
+		p->mtu = flow->mtu;
+		/* The stack would cut it; we cannot, and never send half */
+		return p->may_fragment ? DROP_FRAGMENT : REJECT_TOO_BIG;
+	}
+	return VERDICT_CONTINUE;
+}
+
+/* Rewrites a packet to its flow's tuple and gives it to its flow's way. */
+static __always_inline enum verdict carry(ctx_t *ctx, struct packet *p, flow_t *flow, const struct tuple *to, __u16 flags, const struct settings *s,
+					  const enum hook hook, const int family)
+{
+	enum verdict verdict;
+
+	if (flags & FLOW_SEND && !(flags & FLOW_HAIRPIN)) {
+		verdict = resolve_route(ctx, flow, &to->source, &to->destination, s, family);
+		if (verdict != VERDICT_CONTINUE)
+			return verdict;
+		verdict = check_limits(ctx, p, flow, hook);
+		if (verdict != VERDICT_CONTINUE)
+			return verdict;
+		if (hook != HOOK_NIC_EGRESS) {
+			verdict = decrement_hop_limit(ctx, p, family);
+			if (verdict != VERDICT_CONTINUE)
+				return verdict;
+		}
+	}
+	verdict = rewrite_tuple(ctx, p, to, family);
+	if (verdict != VERDICT_CONTINUE)
+		return verdict;
+	if (flags & FLOW_HAIRPIN) {
+		verdict = turn_around(ctx, p->l3, s, 0);
+		return verdict != VERDICT_CONTINUE ? verdict : FORWARD_HAIRPIN;
+	}
+	if (flags & FLOW_SEND) {
+		verdict = send(ctx, flow, s, family);
+		return verdict != VERDICT_CONTINUE ? verdict : flags & FLOW_REPLY ? FORWARD_REPLY : FORWARD_REQUEST;
+	}
+	return flags & FLOW_REPLY ? TRANSLATE_REPLY : TRANSLATE_REQUEST;
+}
+
+/*
+ * A reply of a stack flow on its way into the node. On a shared bridge it is addressed to the client's own MAC and would be
+ * bridged past netfilter, whose third packet of the connection is then INVALID: it gets the MAC that the request was
+ * addressed to, and both directions are routed, whatever bridge-nf-call-iptables says.
+ */
+static __always_inline enum verdict route_reply(ctx_t *ctx, const struct packet *p, const flow_t *flow)
+{
+	__u16 destination[3], client[3], gateway[3];
+
+	__builtin_memcpy(client, flow->client_mac, 6);
+	__builtin_memcpy(gateway, flow->gateway_mac, 6);
+	if (!p->l3 || !(gateway[0] | gateway[1] | gateway[2])) /* the request came by no pod's interface: nothing can short-cut */
+		return PASS_REPLY;
+	if (ctx_load(ctx, 0, destination, 6))
+		return PASS_REPLY;
+	if (destination[0] != client[0] || destination[1] != client[1] || destination[2] != client[2])
+		return PASS_REPLY;
+	return ctx_store(ctx, 0, gateway, 6, 0) ? DROP_NOT_WRITABLE : PASS_REPLY;
+}
+
+/* May a request of this flow go on to the backend it had? If not the flow is as good as new. */
+static __always_inline bool still_good(const struct packet *p, const flow_t *flow, bool in_new, const struct settings *s, __u32 now,
+				       const int family)
+{
+	struct backend backend;
+
+	if (p->tuple.protocol == IPPROTO_TCP) {
+		if (!opens(p))
+			return true; /* a connection goes on, also to a backend that drains or is gone (9.1) */
+		if (is_closed(flow) || is_expired(flow, IPPROTO_TCP, s, now))
+			return false;
+		load_backend(flow->backend, &backend, family);
+		return backend.flags & BACKEND_LIVE && backend.generation == flow->generation;
+	}
+	/* A datagram has no connection to break: it leaves a backend that does not serve at once (9.2) */
+	load_backend(flow->backend, &backend, family);
+	if (!(backend.flags & BACKEND_SERVING) || backend.generation != flow->generation)
+		return false;
+	return !in_new || !is_expired(flow, IPPROTO_UDP, s, now);
+}
+
+/* A packet that hit a flow entry. VERDICT_CONTINUE: choose anew. */
+static __always_inline enum verdict continue_flow(ctx_t *ctx, struct scratch *scratch, flow_t *flow, bool in_new, const struct settings *s,
+						  const enum hook hook, const int family)
+{
+	const bool egress = hook == HOOK_NIC_EGRESS || hook == HOOK_POD_EGRESS;
+	struct packet *p = &scratch->packet;
+	struct tuple *to = &scratch->to;
+	__u16 flags = flow->flags;
+	__u32 now = now_jiffies();
+	__u32 ifindex = flow->ifindex;
+
+	if (egress != !!(flags & FLOW_EGRESS)) {
+		if (!(flags & FLOW_REPLY))
+			return PASS_NOT_OURS;
+		return hook == HOOK_POD_INGRESS ? route_reply(ctx, p, flow) : PASS_REPLY;
+	}
+	if (p->fragment)
+		return DROP_FRAGMENT;
+	if (!(flags & FLOW_REPLY) && !still_good(p, flow, in_new, s, now, family)) {
+		forget_flow(&scratch->key, flow, p->tuple.protocol, &scratch->space, family);
+		return VERDICT_CONTINUE;
+	}
+	*to = flow_tuple(flow, p->tuple.protocol, family);
+	flow->seen = now;
+	if (p->tcp_flags & (TCP_FIN | TCP_RST))
+		note_close(p, flow, &scratch->space, family);
+	/* An entry that moves is another flow's memory afterwards. Those that send keep theirs: a masquerade's never moves. */
+	if (flags & FLOW_REPLY && !(flags & FLOW_CONFIRMED))
+		confirm_flow(&scratch->key, flow, in_new, &p->tuple, to, &scratch->space, &scratch->request, family);
+	if ((flags & (FLOW_NODE | FLOW_REPLY)) == (FLOW_NODE | FLOW_REPLY)) {
+		enum verdict verdict = rewrite_tuple(ctx, p, to, family);
+
+		if (verdict != VERDICT_CONTINUE)
+			return verdict;
+		if (ifindex == ctx->ifindex)
+			return TRANSLATE_REPLY;
+		verdict = enter_by(ctx, ifindex, p->l3, s);
+		return verdict != VERDICT_CONTINUE ? verdict : FORWARD_REPLY;
+	}
+	return carry(ctx, p, flow, to, flags, s, hook, family);
+}
+
+/* Will the answer come back through this node without our address in the packet? If not it is masqueraded (0.2). */
+static __always_inline bool needs_masquerade(const struct frontend *frontend, const struct backend *backend, enum client client,
+					     const struct address *source, const struct settings *s, const int family)
+{
+	if (client == CLIENT_NODE || backend->flags & BACKEND_HOST)
+		return false;
+	if (same_address(source, &backend->address, family))
+		return true;
+	if (frontend->flags & FRONTEND_CLUSTER_IP && s->flags & SETTING_MASQUERADE_ALL)
+		return true;
+	return client == CLIENT_OUTSIDE && !(backend->flags & BACKEND_LOCAL);
+}
+
+/* The first packet of a flow: choose, remember, send on its way. */
+static __always_inline enum verdict start_flow(ctx_t *ctx, struct scratch *scratch, enum client client, const struct settings *s, const enum hook hook,
+					       const int family)
+{
+	struct packet *p = &scratch->packet;
+	const struct frontend *frontend = &scratch->frontend;
+	struct backend *backend = &scratch->backend;
+	struct tuple *to = &scratch->to, *back = &scratch->back;
+	flow_t *request = (flow_t *)&scratch->request;
+	flow_t *reply = (flow_t *)&scratch->reply;
+	const bool outside = hook == HOOK_NIC_INGRESS;
+	const bool midway = p->tuple.protocol == IPPROTO_TCP && !opens(p);
+	struct slice slice, table;
+	enum verdict verdict;
+	enum claim claim = CLAIM_TAKEN;
+	__u32 hash, port, pool;
+	bool masquerade;
+
+	/* Mid-connection and no state: only a Maglev table knows whose it was. Else it is netfilter's, or nobody's. */
+	if (midway && (!outside || p->tcp_flags & TCP_RST))
+		return PASS_NO_FLOW;
+	if (p->fragment)
+		return DROP_FRAGMENT;
+	if (!source_allowed(frontend, &p->tuple, family))
+		return DROP_SOURCE_RANGE;
+	verdict = choose_slice(frontend, client, &slice, &table);
+	if (midway && (verdict != VERDICT_CONTINUE || !table.count))
+		return PASS_NO_FLOW;
+	if (verdict != VERDICT_CONTINUE)
+		return verdict;
+	scratch->affine.frontend = frontend->id;
+	scratch->affine.kind = CLIENT_ADDRESS;
+	scratch->affine.client = mapped_of(&p->tuple.source, family);
+	hash = hash_client(frontend, &p->tuple, family);
+	verdict = select_backend(frontend, &scratch->affine, &slice, &table, hash, outside, s->jiffies_per_second, backend, family);
+	if (verdict != VERDICT_CONTINUE)
+		return verdict;
+	masquerade = needs_masquerade(frontend, backend, client, &p->tuple.source, s, family);
+	if (midway && masquerade)
+		return PASS_NO_FLOW;
+
+	*to = p->tuple;
+	to->destination = backend->address;
+	to->destination_port = backend->port;
+	__builtin_memset(&scratch->request, 0, sizeof(scratch->request));
+	__builtin_memset(&scratch->reply, 0, sizeof(scratch->reply));
+	request->frontend = reply->frontend = frontend->id;
+	request->backend = reply->backend = backend->id;
+	request->generation = reply->generation = backend->generation;
+	request->seen = reply->seen = now_jiffies();
+	reply->flags = FLOW_REPLY;
+	if (client == CLIENT_NODE) {
+		request->flags = FLOW_NODE | FLOW_EGRESS | FLOW_SEND;
+		reply->flags |= FLOW_NODE;
+		reply->ifindex = ctx->ifindex;
+	} else if (masquerade) {
+		request->flags = FLOW_SEND;
+		if (hook == HOOK_POD_INGRESS && same_address(&p->tuple.source, &backend->address, family)) {
+			request->flags |= FLOW_HAIRPIN;
+			request->ifindex = ctx->ifindex;
+		}
+		reply->flags |= request->flags;
+	} else {
+		reply->flags |= FLOW_EGRESS;
+		if (hook == HOOK_POD_INGRESS && p->l3) {
+			__u8 macs[12];
+
+			if (ctx_load(ctx, 0, macs, sizeof(macs)))
+				return DROP_NOT_WRITABLE;
+			__builtin_memcpy(reply->gateway_mac, macs, 6);
+			__builtin_memcpy(reply->client_mac, macs + 6, 6);
+		}
+	}
+	if (request->flags & FLOW_SEND && !(request->flags & FLOW_HAIRPIN)) {
+		verdict = resolve_route(ctx, request, &to->source, &to->destination, s, family);
+		if (verdict != VERDICT_CONTINUE)
+			return verdict;
+		verdict = check_limits(ctx, p, request, hook);
+		if (verdict != VERDICT_CONTINUE)
+			return verdict;
+	}
+	if (masquerade) {
+		const struct device *device = find_device(request->ifindex);
+
+		if (!device)
+			return DROP_NO_SNAT_ADDRESS;
+		to->source = device_address(device, family);
+		if (is_unspecified(&to->source, family))
+			return DROP_NO_SNAT_ADDRESS;
+	}
+
+	/* The reply's tuple must be this flow's alone. What is not masqueraded keeps the client's port if it can (9.11). */
+	*back = reversed(&p->tuple);
+	set_flow_tuple(reply, back, family);
+	port = finish_mix(mix(hash, (__u32)p->tuple.source_port << 16 | backend->id));
+	pool = s->snat_last - s->snat_first + 1;
+	for (int i = 0; i <= SNAT_PROBES && claim == CLAIM_TAKEN; i++) {
+		if (i > 0 || masquerade) {
+			__u32 candidate;
+
+			if (!pool)
+				break;
+			candidate = s->snat_first + (port + i * 7919 /* prime: no short cycle */) % pool;
+			if (!snat_port_usable(candidate))
+				continue;
+			to->source_port = bpf_htons(candidate);
+		}
+		*back = reversed(to);
+		flow_key_of(&scratch->reply_key, back, family);
+		claim = claim_reply(&scratch->reply_key, reply, &p->tuple, masquerade, s, &scratch->space, family);
+	}
+	if (claim == CLAIM_TAKEN)
+		return DROP_NO_SNAT_PORT;
+	if (claim == CLAIM_FULL)
+		return DROP_TABLE_FULL;
+	set_flow_tuple(request, to, family);
+	if (insert_new_flow(&scratch->key, request, BPF_ANY, family)) {
+		delete_flow(&scratch->reply_key, family);
+		delete_new_flow(&scratch->reply_key, family);
+		return DROP_TABLE_FULL;
+	}
+	return carry(ctx, p, request, to, request->flags, s, hook, family);
+}
+
+/* What nobody owns inside a ServiceCIDR is dropped (kube-proxy: nftables mode, 4.4). */
+static __always_inline enum verdict not_ours(const struct packet *p, const struct settings *s, const int family)
+{
+	return in_service_prefix(s, &p->tuple.destination, family) ? DROP_UNASSIGNED : PASS_NOT_OURS;
+}
+
+static __always_inline enum client client_of(const struct packet *p, const struct settings *s, const enum hook hook, const int family)
+{
+	if (hook == HOOK_NIC_EGRESS)
+		return CLIENT_NODE;
+	if (s->flags & SETTING_LOCAL_BY_PREFIX)
+		return in_local_prefix(s, &p->tuple.source, family) ? CLIENT_POD : CLIENT_OUTSIDE;
+	return hook == HOOK_POD_INGRESS ? CLIENT_POD : CLIENT_OUTSIDE;
+}
+
+/* Decides about a parsed packet. REJECT_… verdicts are not yet built. */
+static __always_inline enum verdict decide(ctx_t *ctx, struct scratch *scratch, const struct settings *s, const enum hook hook, const int family)
+{
+	const bool egress = hook == HOOK_NIC_EGRESS || hook == HOOK_POD_EGRESS;
+	struct packet *p = &scratch->packet;
+	__u32 address_flags = 0;
+	enum verdict verdict;
+	flow_t *flow;
+	bool in_new;
+
+	if (!egress) {
+		address_flags = lookup_address(&p->tuple.destination, family);
+		/* Nothing of ours is sent there. Only a pod's reply to a stack flow may need its MAC changed (route_reply). */
+		if (!address_flags && hook != HOOK_POD_INGRESS)
+			return not_ours(p, s, family);
+	}
+	if (p->fragment == FRAGMENT_LATER) /* the first fragment, which has the ports, was dropped: no translation is half */
+		return address_flags & ADDRESS_CLUSTER_IP ? DROP_FRAGMENT : PASS_NOT_OURS;
+	if (p->icmp_error) {
+		if (!parse_quoted(ctx, p, family))
+			return PASS_NOT_OURS;
+		flow_key_of(&scratch->key, &p->tuple, family);
+		return recall_flow(&scratch->key, &in_new, family) ? DROP_ICMP_ERROR : PASS_NOT_OURS;
+	}
+	if (!p->has_ports)
+		return egress || address_flags ? PASS_NOT_OURS : not_ours(p, s, family);
+
+	flow_key_of(&scratch->key, &p->tuple, family);
+	flow = recall_flow(&scratch->key, &in_new, family);
+	if (flow) {
+		verdict = continue_flow(ctx, scratch, flow, in_new, s, hook, family);
+		if (verdict != VERDICT_CONTINUE)
+			return verdict;
+	}
+	if (hook == HOOK_POD_EGRESS)
+		return PASS_NOT_OURS;
+	if (hook == HOOK_NIC_EGRESS) {
+		/* The node's own packets to a frontend, which the socket hook left to us because it did not know their source */
+		address_flags = lookup_address(&p->tuple.destination, family);
+		if (!(address_flags & ADDRESS_FRONTEND) && !in_service_prefix(s, &p->tuple.destination, family))
+			return PASS_NOT_OURS;
+		if (!(lookup_address(&p->tuple.source, family) & ADDRESS_NODE))
+			return PASS_NOT_OURS;
+		address_flags &= ~ADDRESS_NODE_PORT;
+	}
+	if (!(address_flags & (ADDRESS_FRONTEND | ADDRESS_NODE_PORT)))
+		return address_flags & ADDRESS_NODE ? PASS_NOT_OURS : not_ours(p, s, family);
+	if (find_frontend(&p->tuple.destination, p->tuple.destination_port, p->tuple.protocol, address_flags, &scratch->frontend, family))
+		return start_flow(ctx, scratch, client_of(p, s, hook, family), s, hook, family);
+	if (!(address_flags & ADDRESS_CLUSTER_IP))
+		return PASS_NOT_OURS; /* never touch the other ports of external addresses: they are not ours (0.3) */
+	return p->tuple.protocol == IPPROTO_TCP && !opens(p) ? PASS_NO_FLOW : REJECT_UNOWNED_PORT;
+}
+
+/* Answers a packet that goes no further: VERDICT_CONTINUE, or why there is no answer. */
+static __always_inline enum verdict reject(ctx_t *ctx, struct scratch *scratch, enum verdict why, const struct settings *s, const enum hook hook,
+					   const int family)
+{
+	const struct packet *p = &scratch->packet;
+	enum icmp_error error = why == REJECT_TTL_EXPIRED ? ICMP_ERROR_TIME_EXCEEDED
+			      : why == REJECT_TOO_BIG	  ? ICMP_ERROR_TOO_BIG
+							  : ICMP_ERROR_PORT_UNREACHABLE;
+	struct address from = p->tuple.destination; /* the VIP (4.1) */
+	enum verdict verdict;
+
+	if (error != ICMP_ERROR_PORT_UNREACHABLE) {
+		const struct device *device = find_device(ctx->ifindex);
+
+		if (device) {
+			struct address own = device_address(device, family);
+
+			if (!is_unspecified(&own, family))
+				from = own; /* we are the router that says it */
+		}
+	}
+	verdict = build_icmp_error(ctx, p, error, &from, p->mtu, scratch->quote, family);
+	if (verdict != VERDICT_CONTINUE)
+		return verdict;
+	/* Out of the device it came from: its source may be an address of ours, which the stack would take for a martian */
+	return turn_around(ctx, p->l3, s, hook == HOOK_NIC_EGRESS ? BPF_F_INGRESS : 0);
+}
+
+/* One packet at one hook. l3: length of the device's link-layer header. */
+static __always_inline enum verdict serve(ctx_t *ctx, const __u32 l3, const enum hook hook, const int family)
+{
+	__u32 zero = 0;
+	const struct settings *s = bpf_map_lookup_elem(&settings, &zero);
+	struct scratch *room = bpf_map_lookup_elem(&scratch, &zero);
+	enum verdict verdict;
+
+	if (!s || !room)
+		return PASS_NOT_OURS;
+	if (ctx->mark & s->mark) {
+		ctx->mark &= ~s->mark;
+		return PASS_OWN;
+	}
+	verdict = parse(ctx, &room->packet, l3, family);
+	if (verdict != VERDICT_CONTINUE)
+		return verdict;
+	verdict = decide(ctx, room, s, hook, family);
+	if (verdict >= REJECT_NO_ENDPOINTS) {
+		enum verdict failure = reject(ctx, room, verdict, s, hook, family);
+
+		if (failure != VERDICT_CONTINUE)
+			return failure;
+	}
+	return verdict;
+}
