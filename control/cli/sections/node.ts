@@ -4,7 +4,7 @@
 import { namesOf } from '../../abi/codec.ts';
 import { AddressFlag, Hook, SettingFlag, Verdict } from '../../abi/layout.gen.ts';
 import type { Address, Family, Prefix } from '../../model/model.ts';
-import { prefixText } from '../../address.ts';
+import { addressBytes } from '../../address.ts';
 import type { Column } from '../table.ts';
 import { type Context, type Row, type Section, servicePortText, servicePortValue, servicesOf } from './section.ts';
 
@@ -71,6 +71,12 @@ export const sourceRanges: Section = {
     }
   },
 };
+
+/** `10.0.0.0/8` of a network and its mask. */
+function prefixText(network: Address, mask: Address): Prefix {
+  const bits = addressBytes(mask).reduce((sum, byte) => sum + byte.toString(2).replaceAll('0', '').length, 0);
+  return `${network}/${bits}`;
+}
 
 function one(setting: string, value: string | number | boolean): Row {
   return { cells: [setting, String(value)], value: { setting, value }, services: [], addresses: [], backends: [] };
