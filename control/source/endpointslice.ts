@@ -2,18 +2,9 @@
 // Problem and the rest of the slice serves: the API server accepts such objects, and one of them must not stop the others.
 
 import { familyOf } from '../address.ts';
+import { type Complaints, complaintsAbout, shown } from '../model/complaints.ts';
 import type { Family } from '../model/model.ts';
-import {
-  booleanMember,
-  type Complaints,
-  complaintsAbout,
-  isIntegerWithin,
-  listMember,
-  member,
-  readUnicast,
-  shown,
-  stringMember,
-} from './fields.ts';
+import { booleanMember, isIntegerWithin, listMember, member, readUnicast, stringMember } from './fields.ts';
 import type { Endpoint, EndpointSlice, SlicePort } from './objects.ts';
 import { SERVICE_PROXY_NAME } from './service.ts';
 
@@ -31,7 +22,7 @@ function readPort(value: unknown, path: string, complaints: Complaints): SlicePo
     return undefined;
   }
   const port = member(value, 'port') ?? 0;
-  const name = 'name' in value ? value.name : '';
+  const name = Object.hasOwn(value, 'name') ? (value as { name: unknown }).name : '';
   if (port === 0 || name === null) return undefined;
   const protocol = member(value, 'protocol') ?? 'TCP';
   if (!isIntegerWithin(port, 1, 65535)) {

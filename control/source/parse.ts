@@ -2,9 +2,10 @@
 // apart, and checks identities. It never throws, whatever the value.
 
 import { addressKind, familyOf, parseAddress, parsePrefix } from '../address.ts';
+import { type Complaints, complaintsAbout, shown } from '../model/complaints.ts';
 import type { Address, Family, Prefix, Problem } from '../model/model.ts';
 import { parseEndpointSlice } from './endpointslice.ts';
-import { type Complaints, complaintsAbout, listMember, member, memberAt, shown, stringMember } from './fields.ts';
+import { listMember, member, memberAt, stringMember } from './fields.ts';
 import type { Kind, KubeObject, Node, ServiceCIDR } from './objects.ts';
 import { parseService } from './service.ts';
 

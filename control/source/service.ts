@@ -2,18 +2,10 @@
 // an address that cannot be a VIP is dropped with a Problem, since the API server accepts such and the rest must serve.
 
 import { familyOf, parsePrefix } from '../address.ts';
+import { type Complaints, complaintsAbout, shown } from '../model/complaints.ts';
+import { SERVICE_LIMITS } from '../model/limits.ts';
 import type { Address, Prefix } from '../model/model.ts';
-import {
-  type Complaints,
-  complaintsAbout,
-  isIntegerWithin,
-  listMember,
-  member,
-  memberAt,
-  readUnicast,
-  shown,
-  stringMember,
-} from './fields.ts';
+import { isIntegerWithin, listMember, member, memberAt, readUnicast, stringMember } from './fields.ts';
 import type { PortSpec, Service, ServiceType } from './objects.ts';
 
 const TYPES: readonly ServiceType[] = ['ClusterIP', 'NodePort', 'LoadBalancer', 'ExternalName'];
@@ -24,9 +16,6 @@ const AFFINITIES = ['None', 'ClientIP'] as const;
 /** API default of sessionAffinityConfig.clientIP.timeoutSeconds, and its greatest value (5.1). */
 const AFFINITY_SECONDS = 10_800;
 const AFFINITY_SECONDS_MOST = 86_400;
-
-/** What one Service may have. Over it, the Service is refused whole. */
-export const SERVICE_LIMITS = { ports: 10_000, addresses: 1_024, sourceRanges: 4_096 } as const;
 
 export const SERVICE_PROXY_NAME = 'service.kubernetes.io/service-proxy-name';
 
@@ -125,7 +114,7 @@ function readClusterIPs(spec: unknown, reading: Reading): { headless: boolean; c
   return { headless: false, clusterIPs };
 }
 
-function overLimit(count: number, limit: keyof typeof SERVICE_LIMITS, field: string, reading: Reading): boolean {
+function overLimit(count: number, limit: 'addresses' | 'sourceRanges', field: string, reading: Reading): boolean {
   if (count <= SERVICE_LIMITS[limit]) return false;
   reading.refuse(field, 'LimitExceeded', `${count} entries are more than the ${SERVICE_LIMITS[limit]} a Service may have here`);
   return true;
