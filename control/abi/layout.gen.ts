@@ -1,0 +1,853 @@
+// What is in the maps? Written by control/abi/generate.ts from bpf/abi.h; `make layout` writes it again. Never edited.
+
+import type { Address } from '../model/model.ts';
+import { addr4, addr6, be16, be32, type Codec, list, type Mac, mac, pad, u8, u16, u32, u64, type Words } from './codec.ts';
+
+/** enum verdict */
+export const Verdict = {
+  VERDICT_CONTINUE: 0,
+  PASS_NOT_IP: 1,
+  PASS_NOT_OURS: 2,
+  PASS_MALFORMED: 3,
+  PASS_OWN: 4,
+  PASS_NO_FLOW: 5,
+  PASS_REPLY: 6,
+  PASS_SOCKET: 7,
+  PASS_ABSTAIN: 8,
+  PASS_SELF_TEST: 9,
+  TRANSLATE_REQUEST: 10,
+  TRANSLATE_REPLY: 11,
+  TRANSLATE_SOCKET: 12,
+  TRANSLATE_SOCKET_REPLY: 13,
+  FORWARD_REQUEST: 14,
+  FORWARD_REPLY: 15,
+  FORWARD_HAIRPIN: 16,
+  DROP_NO_LOCAL_BACKEND: 17,
+  DROP_SOURCE_RANGE: 18,
+  DROP_UNASSIGNED: 19,
+  DROP_FRAGMENT: 20,
+  DROP_ICMP_ERROR: 21,
+  DROP_NO_SNAT_PORT: 22,
+  DROP_NO_SNAT_ADDRESS: 23,
+  DROP_TABLE_FULL: 24,
+  DROP_NO_ROUTE: 25,
+  DROP_STALE_SLOT: 26,
+  DROP_NOT_WRITABLE: 27,
+  REJECT_NO_ENDPOINTS: 28,
+  REJECT_UNOWNED_PORT: 29,
+  REJECT_TTL_EXPIRED: 30,
+  REJECT_TOO_BIG: 31,
+  VERDICT_COUNT: 32,
+} as const satisfies Words;
+
+/** enum frontend_flag */
+export const FrontendFlag = {
+  FRONTEND_CLUSTER_IP: 1,
+  FRONTEND_LOCAL: 2,
+  FRONTEND_HAS_ENDPOINTS: 4,
+  FRONTEND_AFFINITY: 8,
+  FRONTEND_SOURCE_RANGES: 16,
+  FRONTEND_SELF_ALLOWED: 32,
+  FRONTEND_NODE_PORT: 64,
+} as const satisfies Words;
+
+/** enum backend_flag */
+export const BackendFlag = {
+  BACKEND_LIVE: 1,
+  BACKEND_SERVING: 2,
+  BACKEND_LOCAL: 4,
+  BACKEND_HOST: 8,
+} as const satisfies Words;
+
+/** enum address_flag */
+export const AddressFlag = {
+  ADDRESS_NODE: 1,
+  ADDRESS_NODE_PORT: 2,
+  ADDRESS_FRONTEND: 4,
+  ADDRESS_CLUSTER_IP: 8,
+  ADDRESS_RETIRED: 16,
+} as const satisfies Words;
+
+/** enum setting_flag */
+export const SettingFlag = {
+  SETTING_MASQUERADE_ALL: 1,
+  SETTING_LOCAL_BY_PREFIX: 2,
+  SETTING_SOCKET_PODS: 4,
+  SETTING_SOCKET_HOST: 8,
+} as const satisfies Words;
+
+/** enum flow_flag */
+export const FlowFlag = {
+  FLOW_REPLY: 1,
+  FLOW_EGRESS: 2,
+  FLOW_SEND: 4,
+  FLOW_HAIRPIN: 8,
+  FLOW_NODE: 16,
+  FLOW_CONFIRMED: 32,
+  FLOW_FIN: 64,
+  FLOW_PEER_FIN: 128,
+  FLOW_RST: 256,
+} as const satisfies Words;
+
+/** enum client_kind */
+export const ClientKind = {
+  CLIENT_ADDRESS: 0,
+  CLIENT_NETNS: 1,
+} as const satisfies Words;
+
+/** enum socket_direction */
+export const SocketDirection = {
+  SOCKET_REQUEST: 0,
+  SOCKET_REPLY: 1,
+} as const satisfies Words;
+
+/** enum hook */
+export const Hook = {
+  HOOK_NIC_INGRESS: 0,
+  HOOK_NIC_EGRESS: 1,
+  HOOK_POD_INGRESS: 2,
+  HOOK_POD_EGRESS: 3,
+  HOOK_XDP: 4,
+  HOOK_CONNECT: 5,
+  HOOK_SENDMSG: 6,
+  HOOK_RECVMSG: 7,
+  HOOK_GETPEERNAME: 8,
+  HOOK_COUNT: 9,
+} as const satisfies Words;
+
+/** struct verdict_count, 72 bytes */
+export interface VerdictCount {
+  readonly packets: readonly bigint[];
+}
+
+const VerdictCount_packets = list(u64, 9);
+export const VerdictCount: Codec<VerdictCount> = {
+  size: 72,
+  encode(value, view, at) {
+    VerdictCount_packets.encode(value.packets, view, at);
+  },
+  decode(view, at) {
+    return {
+      packets: VerdictCount_packets.decode(view, at),
+    };
+  },
+};
+
+/** struct frontend_key4, 8 bytes */
+export interface FrontendKey4 {
+  readonly address: Address;
+  readonly port: number;
+  readonly protocol: number;
+}
+
+export const FrontendKey4: Codec<FrontendKey4> = {
+  size: 8,
+  encode(value, view, at) {
+    addr4.encode(value.address, view, at);
+    be16.encode(value.port, view, at + 4);
+    u8.encode(value.protocol, view, at + 6);
+    pad(view, at + 7, 1);
+  },
+  decode(view, at) {
+    return {
+      address: addr4.decode(view, at),
+      port: be16.decode(view, at + 4),
+      protocol: u8.decode(view, at + 6),
+    };
+  },
+};
+
+/** struct slice, 8 bytes */
+export interface Slice {
+  readonly first: number;
+  readonly count: number;
+}
+
+export const Slice: Codec<Slice> = {
+  size: 8,
+  encode(value, view, at) {
+    u32.encode(value.first, view, at);
+    u32.encode(value.count, view, at + 4);
+  },
+  decode(view, at) {
+    return {
+      first: u32.decode(view, at),
+      count: u32.decode(view, at + 4),
+    };
+  },
+};
+
+/** struct frontend, 48 bytes */
+export interface Frontend {
+  readonly id: number;
+  readonly flags: number;
+  readonly cluster: Slice;
+  readonly local: Slice;
+  readonly cluster_table: Slice;
+  readonly local_table: Slice;
+  readonly affinity_seconds: number;
+  readonly check: number;
+}
+
+export const Frontend: Codec<Frontend> = {
+  size: 48,
+  encode(value, view, at) {
+    u32.encode(value.id, view, at);
+    u32.encode(value.flags, view, at + 4);
+    Slice.encode(value.cluster, view, at + 8);
+    Slice.encode(value.local, view, at + 16);
+    Slice.encode(value.cluster_table, view, at + 24);
+    Slice.encode(value.local_table, view, at + 32);
+    u32.encode(value.affinity_seconds, view, at + 40);
+    u32.encode(value.check, view, at + 44);
+  },
+  decode(view, at) {
+    return {
+      id: u32.decode(view, at),
+      flags: u32.decode(view, at + 4),
+      cluster: Slice.decode(view, at + 8),
+      local: Slice.decode(view, at + 16),
+      cluster_table: Slice.decode(view, at + 24),
+      local_table: Slice.decode(view, at + 32),
+      affinity_seconds: u32.decode(view, at + 40),
+      check: u32.decode(view, at + 44),
+    };
+  },
+};
+
+/** struct frontend_key6, 20 bytes */
+export interface FrontendKey6 {
+  readonly address: Address;
+  readonly port: number;
+  readonly protocol: number;
+}
+
+export const FrontendKey6: Codec<FrontendKey6> = {
+  size: 20,
+  encode(value, view, at) {
+    addr6.encode(value.address, view, at);
+    be16.encode(value.port, view, at + 16);
+    u8.encode(value.protocol, view, at + 18);
+    pad(view, at + 19, 1);
+  },
+  decode(view, at) {
+    return {
+      address: addr6.decode(view, at),
+      port: be16.decode(view, at + 16),
+      protocol: u8.decode(view, at + 18),
+    };
+  },
+};
+
+/** struct backend4, 12 bytes */
+export interface Backend4 {
+  readonly address: Address;
+  readonly port: number;
+  readonly protocol: number;
+  readonly flags: number;
+  readonly generation: number;
+}
+
+export const Backend4: Codec<Backend4> = {
+  size: 12,
+  encode(value, view, at) {
+    addr4.encode(value.address, view, at);
+    be16.encode(value.port, view, at + 4);
+    u8.encode(value.protocol, view, at + 6);
+    u8.encode(value.flags, view, at + 7);
+    u32.encode(value.generation, view, at + 8);
+  },
+  decode(view, at) {
+    return {
+      address: addr4.decode(view, at),
+      port: be16.decode(view, at + 4),
+      protocol: u8.decode(view, at + 6),
+      flags: u8.decode(view, at + 7),
+      generation: u32.decode(view, at + 8),
+    };
+  },
+};
+
+/** struct backend6, 24 bytes */
+export interface Backend6 {
+  readonly address: Address;
+  readonly port: number;
+  readonly protocol: number;
+  readonly flags: number;
+  readonly generation: number;
+}
+
+export const Backend6: Codec<Backend6> = {
+  size: 24,
+  encode(value, view, at) {
+    addr6.encode(value.address, view, at);
+    be16.encode(value.port, view, at + 16);
+    u8.encode(value.protocol, view, at + 18);
+    u8.encode(value.flags, view, at + 19);
+    u32.encode(value.generation, view, at + 20);
+  },
+  decode(view, at) {
+    return {
+      address: addr6.decode(view, at),
+      port: be16.decode(view, at + 16),
+      protocol: u8.decode(view, at + 18),
+      flags: u8.decode(view, at + 19),
+      generation: u32.decode(view, at + 20),
+    };
+  },
+};
+
+/** struct source_range_key4, 12 bytes */
+export interface SourceRangeKey4 {
+  readonly prefix_length: number;
+  readonly frontend: number;
+  readonly address: Address;
+}
+
+export const SourceRangeKey4: Codec<SourceRangeKey4> = {
+  size: 12,
+  encode(value, view, at) {
+    u32.encode(value.prefix_length, view, at);
+    be32.encode(value.frontend, view, at + 4);
+    addr4.encode(value.address, view, at + 8);
+  },
+  decode(view, at) {
+    return {
+      prefix_length: u32.decode(view, at),
+      frontend: be32.decode(view, at + 4),
+      address: addr4.decode(view, at + 8),
+    };
+  },
+};
+
+/** struct source_range_key6, 24 bytes */
+export interface SourceRangeKey6 {
+  readonly prefix_length: number;
+  readonly frontend: number;
+  readonly address: Address;
+}
+
+export const SourceRangeKey6: Codec<SourceRangeKey6> = {
+  size: 24,
+  encode(value, view, at) {
+    u32.encode(value.prefix_length, view, at);
+    be32.encode(value.frontend, view, at + 4);
+    addr6.encode(value.address, view, at + 8);
+  },
+  decode(view, at) {
+    return {
+      prefix_length: u32.decode(view, at),
+      frontend: be32.decode(view, at + 4),
+      address: addr6.decode(view, at + 8),
+    };
+  },
+};
+
+/** struct device, 32 bytes */
+export interface Device {
+  readonly address6: Address;
+  readonly address4: Address;
+  readonly mtu: number;
+  readonly mac: Mac;
+}
+
+export const Device: Codec<Device> = {
+  size: 32,
+  encode(value, view, at) {
+    addr6.encode(value.address6, view, at);
+    addr4.encode(value.address4, view, at + 16);
+    u32.encode(value.mtu, view, at + 20);
+    mac.encode(value.mac, view, at + 24);
+    pad(view, at + 30, 2);
+  },
+  decode(view, at) {
+    return {
+      address6: addr6.decode(view, at),
+      address4: addr4.decode(view, at + 16),
+      mtu: u32.decode(view, at + 20),
+      mac: mac.decode(view, at + 24),
+    };
+  },
+};
+
+/** struct prefix4, 8 bytes */
+export interface Prefix4 {
+  readonly network: Address;
+  readonly mask: Address;
+}
+
+export const Prefix4: Codec<Prefix4> = {
+  size: 8,
+  encode(value, view, at) {
+    addr4.encode(value.network, view, at);
+    addr4.encode(value.mask, view, at + 4);
+  },
+  decode(view, at) {
+    return {
+      network: addr4.decode(view, at),
+      mask: addr4.decode(view, at + 4),
+    };
+  },
+};
+
+/** struct prefix6, 32 bytes */
+export interface Prefix6 {
+  readonly network: Address;
+  readonly mask: Address;
+}
+
+export const Prefix6: Codec<Prefix6> = {
+  size: 32,
+  encode(value, view, at) {
+    addr6.encode(value.network, view, at);
+    addr6.encode(value.mask, view, at + 16);
+  },
+  decode(view, at) {
+    return {
+      network: addr6.decode(view, at),
+      mask: addr6.decode(view, at + 16),
+    };
+  },
+};
+
+/** struct settings, 704 bytes */
+export interface Settings {
+  readonly host_netns_cookie: bigint;
+  readonly flags: number;
+  readonly jiffies_per_second: number;
+  readonly tcp_syn_timeout: number;
+  readonly tcp_established_timeout: number;
+  readonly tcp_close_timeout: number;
+  readonly udp_timeout: number;
+  readonly udp_stream_timeout: number;
+  readonly route_generation: number;
+  readonly mark: number;
+  readonly snat_first: number;
+  readonly snat_last: number;
+  readonly service_count4: number;
+  readonly service_count6: number;
+  readonly local_count4: number;
+  readonly local_count6: number;
+  readonly service4: readonly Prefix4[];
+  readonly local4: readonly Prefix4[];
+  readonly service6: readonly Prefix6[];
+  readonly local6: readonly Prefix6[];
+}
+
+const Settings_service4 = list(Prefix4, 8);
+const Settings_local4 = list(Prefix4, 8);
+const Settings_service6 = list(Prefix6, 8);
+const Settings_local6 = list(Prefix6, 8);
+export const Settings: Codec<Settings> = {
+  size: 704,
+  encode(value, view, at) {
+    u64.encode(value.host_netns_cookie, view, at);
+    u32.encode(value.flags, view, at + 8);
+    u32.encode(value.jiffies_per_second, view, at + 12);
+    u32.encode(value.tcp_syn_timeout, view, at + 16);
+    u32.encode(value.tcp_established_timeout, view, at + 20);
+    u32.encode(value.tcp_close_timeout, view, at + 24);
+    u32.encode(value.udp_timeout, view, at + 28);
+    u32.encode(value.udp_stream_timeout, view, at + 32);
+    u32.encode(value.route_generation, view, at + 36);
+    u32.encode(value.mark, view, at + 40);
+    u16.encode(value.snat_first, view, at + 44);
+    u16.encode(value.snat_last, view, at + 46);
+    u32.encode(value.service_count4, view, at + 48);
+    u32.encode(value.service_count6, view, at + 52);
+    u32.encode(value.local_count4, view, at + 56);
+    u32.encode(value.local_count6, view, at + 60);
+    Settings_service4.encode(value.service4, view, at + 64);
+    Settings_local4.encode(value.local4, view, at + 128);
+    Settings_service6.encode(value.service6, view, at + 192);
+    Settings_local6.encode(value.local6, view, at + 448);
+  },
+  decode(view, at) {
+    return {
+      host_netns_cookie: u64.decode(view, at),
+      flags: u32.decode(view, at + 8),
+      jiffies_per_second: u32.decode(view, at + 12),
+      tcp_syn_timeout: u32.decode(view, at + 16),
+      tcp_established_timeout: u32.decode(view, at + 20),
+      tcp_close_timeout: u32.decode(view, at + 24),
+      udp_timeout: u32.decode(view, at + 28),
+      udp_stream_timeout: u32.decode(view, at + 32),
+      route_generation: u32.decode(view, at + 36),
+      mark: u32.decode(view, at + 40),
+      snat_first: u16.decode(view, at + 44),
+      snat_last: u16.decode(view, at + 46),
+      service_count4: u32.decode(view, at + 48),
+      service_count6: u32.decode(view, at + 52),
+      local_count4: u32.decode(view, at + 56),
+      local_count6: u32.decode(view, at + 60),
+      service4: Settings_service4.decode(view, at + 64),
+      local4: Settings_local4.decode(view, at + 128),
+      service6: Settings_service6.decode(view, at + 192),
+      local6: Settings_local6.decode(view, at + 448),
+    };
+  },
+};
+
+/** struct flow_key4, 16 bytes */
+export interface FlowKey4 {
+  readonly source: Address;
+  readonly destination: Address;
+  readonly source_port: number;
+  readonly destination_port: number;
+  readonly protocol: number;
+}
+
+export const FlowKey4: Codec<FlowKey4> = {
+  size: 16,
+  encode(value, view, at) {
+    addr4.encode(value.source, view, at);
+    addr4.encode(value.destination, view, at + 4);
+    be16.encode(value.source_port, view, at + 8);
+    be16.encode(value.destination_port, view, at + 10);
+    u8.encode(value.protocol, view, at + 12);
+    pad(view, at + 13, 3);
+  },
+  decode(view, at) {
+    return {
+      source: addr4.decode(view, at),
+      destination: addr4.decode(view, at + 4),
+      source_port: be16.decode(view, at + 8),
+      destination_port: be16.decode(view, at + 10),
+      protocol: u8.decode(view, at + 12),
+    };
+  },
+};
+
+/** struct flow4, 56 bytes */
+export interface Flow4 {
+  readonly frontend: number;
+  readonly backend: number;
+  readonly generation: number;
+  readonly seen: number;
+  readonly ifindex: number;
+  readonly route_generation: number;
+  readonly mtu: number;
+  readonly flags: number;
+  readonly source_port: number;
+  readonly destination_port: number;
+  readonly client_mac: Mac;
+  readonly gateway_mac: Mac;
+  readonly source: Address;
+  readonly destination: Address;
+  readonly next_hop: Address;
+}
+
+export const Flow4: Codec<Flow4> = {
+  size: 56,
+  encode(value, view, at) {
+    u32.encode(value.frontend, view, at);
+    u32.encode(value.backend, view, at + 4);
+    u32.encode(value.generation, view, at + 8);
+    u32.encode(value.seen, view, at + 12);
+    u32.encode(value.ifindex, view, at + 16);
+    u32.encode(value.route_generation, view, at + 20);
+    u16.encode(value.mtu, view, at + 24);
+    u16.encode(value.flags, view, at + 26);
+    be16.encode(value.source_port, view, at + 28);
+    be16.encode(value.destination_port, view, at + 30);
+    mac.encode(value.client_mac, view, at + 32);
+    mac.encode(value.gateway_mac, view, at + 38);
+    addr4.encode(value.source, view, at + 44);
+    addr4.encode(value.destination, view, at + 48);
+    addr4.encode(value.next_hop, view, at + 52);
+  },
+  decode(view, at) {
+    return {
+      frontend: u32.decode(view, at),
+      backend: u32.decode(view, at + 4),
+      generation: u32.decode(view, at + 8),
+      seen: u32.decode(view, at + 12),
+      ifindex: u32.decode(view, at + 16),
+      route_generation: u32.decode(view, at + 20),
+      mtu: u16.decode(view, at + 24),
+      flags: u16.decode(view, at + 26),
+      source_port: be16.decode(view, at + 28),
+      destination_port: be16.decode(view, at + 30),
+      client_mac: mac.decode(view, at + 32),
+      gateway_mac: mac.decode(view, at + 38),
+      source: addr4.decode(view, at + 44),
+      destination: addr4.decode(view, at + 48),
+      next_hop: addr4.decode(view, at + 52),
+    };
+  },
+};
+
+/** struct flow_key6, 40 bytes */
+export interface FlowKey6 {
+  readonly source: Address;
+  readonly destination: Address;
+  readonly source_port: number;
+  readonly destination_port: number;
+  readonly protocol: number;
+}
+
+export const FlowKey6: Codec<FlowKey6> = {
+  size: 40,
+  encode(value, view, at) {
+    addr6.encode(value.source, view, at);
+    addr6.encode(value.destination, view, at + 16);
+    be16.encode(value.source_port, view, at + 32);
+    be16.encode(value.destination_port, view, at + 34);
+    u8.encode(value.protocol, view, at + 36);
+    pad(view, at + 37, 3);
+  },
+  decode(view, at) {
+    return {
+      source: addr6.decode(view, at),
+      destination: addr6.decode(view, at + 16),
+      source_port: be16.decode(view, at + 32),
+      destination_port: be16.decode(view, at + 34),
+      protocol: u8.decode(view, at + 36),
+    };
+  },
+};
+
+/** struct flow6, 92 bytes */
+export interface Flow6 {
+  readonly frontend: number;
+  readonly backend: number;
+  readonly generation: number;
+  readonly seen: number;
+  readonly ifindex: number;
+  readonly route_generation: number;
+  readonly mtu: number;
+  readonly flags: number;
+  readonly source_port: number;
+  readonly destination_port: number;
+  readonly client_mac: Mac;
+  readonly gateway_mac: Mac;
+  readonly source: Address;
+  readonly destination: Address;
+  readonly next_hop: Address;
+}
+
+export const Flow6: Codec<Flow6> = {
+  size: 92,
+  encode(value, view, at) {
+    u32.encode(value.frontend, view, at);
+    u32.encode(value.backend, view, at + 4);
+    u32.encode(value.generation, view, at + 8);
+    u32.encode(value.seen, view, at + 12);
+    u32.encode(value.ifindex, view, at + 16);
+    u32.encode(value.route_generation, view, at + 20);
+    u16.encode(value.mtu, view, at + 24);
+    u16.encode(value.flags, view, at + 26);
+    be16.encode(value.source_port, view, at + 28);
+    be16.encode(value.destination_port, view, at + 30);
+    mac.encode(value.client_mac, view, at + 32);
+    mac.encode(value.gateway_mac, view, at + 38);
+    addr6.encode(value.source, view, at + 44);
+    addr6.encode(value.destination, view, at + 60);
+    addr6.encode(value.next_hop, view, at + 76);
+  },
+  decode(view, at) {
+    return {
+      frontend: u32.decode(view, at),
+      backend: u32.decode(view, at + 4),
+      generation: u32.decode(view, at + 8),
+      seen: u32.decode(view, at + 12),
+      ifindex: u32.decode(view, at + 16),
+      route_generation: u32.decode(view, at + 20),
+      mtu: u16.decode(view, at + 24),
+      flags: u16.decode(view, at + 26),
+      source_port: be16.decode(view, at + 28),
+      destination_port: be16.decode(view, at + 30),
+      client_mac: mac.decode(view, at + 32),
+      gateway_mac: mac.decode(view, at + 38),
+      source: addr6.decode(view, at + 44),
+      destination: addr6.decode(view, at + 60),
+      next_hop: addr6.decode(view, at + 76),
+    };
+  },
+};
+
+/** struct affinity_key, 24 bytes */
+export interface AffinityKey {
+  readonly frontend: number;
+  readonly kind: number;
+  readonly client: Address;
+}
+
+export const AffinityKey: Codec<AffinityKey> = {
+  size: 24,
+  encode(value, view, at) {
+    u32.encode(value.frontend, view, at);
+    u32.encode(value.kind, view, at + 4);
+    addr6.encode(value.client, view, at + 8);
+  },
+  decode(view, at) {
+    return {
+      frontend: u32.decode(view, at),
+      kind: u32.decode(view, at + 4),
+      client: addr6.decode(view, at + 8),
+    };
+  },
+};
+
+/** struct affinity, 16 bytes */
+export interface Affinity {
+  readonly backend: number;
+  readonly generation: number;
+  readonly seen: number;
+}
+
+export const Affinity: Codec<Affinity> = {
+  size: 16,
+  encode(value, view, at) {
+    u32.encode(value.backend, view, at);
+    u32.encode(value.generation, view, at + 4);
+    u32.encode(value.seen, view, at + 8);
+    pad(view, at + 12, 4);
+  },
+  decode(view, at) {
+    return {
+      backend: u32.decode(view, at),
+      generation: u32.decode(view, at + 4),
+      seen: u32.decode(view, at + 8),
+    };
+  },
+};
+
+/** struct socket_key, 32 bytes */
+export interface SocketKey {
+  readonly cookie: bigint;
+  readonly address: Address;
+  readonly port: number;
+  readonly protocol: number;
+  readonly direction: number;
+}
+
+export const SocketKey: Codec<SocketKey> = {
+  size: 32,
+  encode(value, view, at) {
+    u64.encode(value.cookie, view, at);
+    addr6.encode(value.address, view, at + 8);
+    be16.encode(value.port, view, at + 24);
+    u8.encode(value.protocol, view, at + 26);
+    u8.encode(value.direction, view, at + 27);
+    pad(view, at + 28, 4);
+  },
+  decode(view, at) {
+    return {
+      cookie: u64.decode(view, at),
+      address: addr6.decode(view, at + 8),
+      port: be16.decode(view, at + 24),
+      protocol: u8.decode(view, at + 26),
+      direction: u8.decode(view, at + 27),
+    };
+  },
+};
+
+/** struct socket_flow, 36 bytes */
+export interface SocketFlow {
+  readonly address: Address;
+  readonly port: number;
+  readonly frontend: number;
+  readonly backend: number;
+  readonly generation: number;
+  readonly seen: number;
+}
+
+export const SocketFlow: Codec<SocketFlow> = {
+  size: 36,
+  encode(value, view, at) {
+    addr6.encode(value.address, view, at);
+    be16.encode(value.port, view, at + 16);
+    pad(view, at + 18, 2);
+    u32.encode(value.frontend, view, at + 20);
+    u32.encode(value.backend, view, at + 24);
+    u32.encode(value.generation, view, at + 28);
+    u32.encode(value.seen, view, at + 32);
+  },
+  decode(view, at) {
+    return {
+      address: addr6.decode(view, at),
+      port: be16.decode(view, at + 16),
+      frontend: u32.decode(view, at + 20),
+      backend: u32.decode(view, at + 24),
+      generation: u32.decode(view, at + 28),
+      seen: u32.decode(view, at + 32),
+    };
+  },
+};
+
+/** struct self_test, 32 bytes */
+export interface SelfTest {
+  readonly runs: bigint;
+  readonly netns_cookie: bigint;
+  readonly jiffies: bigint;
+  readonly ktime_ns: bigint;
+}
+
+export const SelfTest: Codec<SelfTest> = {
+  size: 32,
+  encode(value, view, at) {
+    u64.encode(value.runs, view, at);
+    u64.encode(value.netns_cookie, view, at + 8);
+    u64.encode(value.jiffies, view, at + 16);
+    u64.encode(value.ktime_ns, view, at + 24);
+  },
+  decode(view, at) {
+    return {
+      runs: u64.decode(view, at),
+      netns_cookie: u64.decode(view, at + 8),
+      jiffies: u64.decode(view, at + 16),
+      ktime_ns: u64.decode(view, at + 24),
+    };
+  },
+};
+
+/** struct features, 8 bytes */
+export interface Features {
+  readonly set_retval: number;
+  readonly checksum_ipv6: number;
+}
+
+export const Features: Codec<Features> = {
+  size: 8,
+  encode(value, view, at) {
+    u8.encode(value.set_retval, view, at);
+    u8.encode(value.checksum_ipv6, view, at + 1);
+    pad(view, at + 2, 6);
+  },
+  decode(view, at) {
+    return {
+      set_retval: u8.decode(view, at),
+      checksum_ipv6: u8.decode(view, at + 1),
+    };
+  },
+};
+
+/** Every map of the page: kernel type and flags, codecs, and the default of max_entries. */
+export const MAPS = {
+  verdicts: { name: 'verdicts', type: 6, flags: 0, perCpu: true, key: u32, value: VerdictCount, maxEntries: 32 },
+  frontends4: { name: 'frontends4', type: 1, flags: 0, perCpu: false, key: FrontendKey4, value: Frontend, maxEntries: 131072 },
+  frontends6: { name: 'frontends6', type: 1, flags: 0, perCpu: false, key: FrontendKey6, value: Frontend, maxEntries: 131072 },
+  slots: { name: 'slots', type: 2, flags: 1024, perCpu: false, key: u32, value: u32, maxEntries: 4194304 },
+  backends4: { name: 'backends4', type: 2, flags: 0, perCpu: false, key: u32, value: Backend4, maxEntries: 262144 },
+  backends6: { name: 'backends6', type: 2, flags: 0, perCpu: false, key: u32, value: Backend6, maxEntries: 262144 },
+  addresses4: { name: 'addresses4', type: 1, flags: 0, perCpu: false, key: addr4, value: u32, maxEntries: 65536 },
+  addresses6: { name: 'addresses6', type: 1, flags: 0, perCpu: false, key: addr6, value: u32, maxEntries: 65536 },
+  source_ranges4: { name: 'source_ranges4', type: 11, flags: 1, perCpu: false, key: SourceRangeKey4, value: u32, maxEntries: 65536 },
+  source_ranges6: { name: 'source_ranges6', type: 11, flags: 1, perCpu: false, key: SourceRangeKey6, value: u32, maxEntries: 65536 },
+  devices: { name: 'devices', type: 1, flags: 0, perCpu: false, key: u32, value: Device, maxEntries: 16384 },
+  snat_ports: { name: 'snat_ports', type: 2, flags: 0, perCpu: false, key: u32, value: u64, maxEntries: 1024 },
+  settings: { name: 'settings', type: 2, flags: 0, perCpu: false, key: u32, value: Settings, maxEntries: 1 },
+  flows4: { name: 'flows4', type: 1, flags: 0, perCpu: false, key: FlowKey4, value: Flow4, maxEntries: 262144 },
+  flows6: { name: 'flows6', type: 1, flags: 0, perCpu: false, key: FlowKey6, value: Flow6, maxEntries: 131072 },
+  new_flows4: { name: 'new_flows4', type: 9, flags: 0, perCpu: false, key: FlowKey4, value: Flow4, maxEntries: 131072 },
+  new_flows6: { name: 'new_flows6', type: 9, flags: 0, perCpu: false, key: FlowKey6, value: Flow6, maxEntries: 65536 },
+  affinities: { name: 'affinities', type: 9, flags: 0, perCpu: false, key: AffinityKey, value: Affinity, maxEntries: 65536 },
+  socket_flows: { name: 'socket_flows', type: 9, flags: 0, perCpu: false, key: SocketKey, value: SocketFlow, maxEntries: 131072 },
+  self_tests: { name: 'self_tests', type: 2, flags: 0, perCpu: false, key: u32, value: SelfTest, maxEntries: 1 },
+} as const;
+
+export type MapName = keyof typeof MAPS;
+
+/** Names this layout: maps of another fingerprint hold other bytes. Sizes of maps are not part of it. */
+export const LAYOUT_FINGERPRINT = '4a755a3b32732d08';
