@@ -96,7 +96,7 @@ build/%: test/lib/%.c Makefile
 	@cc $(CFLAGS) -pthread $< -o $@
 
 .PHONY: layout
-layout: build ## rewrite control/abi/layout.gen.ts from bpf/abi.h
+layout: $(NPM_STAMP) build/bpf/abi.o ## rewrite control/abi/layout.gen.ts from bpf/abi.h
 	@$(NODE) control/abi/generate.ts
 
 .PHONY: check

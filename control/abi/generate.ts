@@ -54,13 +54,13 @@ function layoutText(btf: Btf): string {
   }
 
   /** How a type is written in the output; structs and enums are put out as they are met. */
-  function shape(id: number, field: string): Shape {
+  function shapeOf(id: number, field: string): Shape {
     const type = typeOf(id);
     const size = sizeOf(id);
     switch (type.kind) {
       case 'typedef': {
         const meaning = MEANINGS.get(type.name);
-        return meaning === undefined ? shape(type.type, field) : { codec: meaning[0], type: meaning[1], size };
+        return meaning === undefined ? shapeOf(type.type, field) : { codec: meaning[0], type: meaning[1], size };
       }
       case 'enum':
         addEnum(type);
@@ -69,7 +69,7 @@ function layoutText(btf: Btf): string {
         addStruct(type);
         return { codec: pascal(type.name), type: pascal(type.name), size };
       case 'array': {
-        const item = shape(type.type, field);
+        const item = shapeOf(type.type, field);
         if (item.codec === 'u8' && /(^|_)mac$/.test(field) && type.length === 6) return { codec: 'mac', type: 'Mac', size };
         return { codec: `list(${item.codec}, ${type.length})`, type: `readonly ${item.type}[]`, size };
       }
@@ -100,7 +100,7 @@ function layoutText(btf: Btf): string {
         encode.push(`    pad(view, ${at}, ${sizeOf(member.type)});\n`);
         continue;
       }
-      const shape = shape(member.type, member.name);
+      const shape = shapeOf(member.type, member.name);
       let codec = shape.codec;
       if (codec.startsWith('list(')) {
         codec = `${name}_${member.name}`;
@@ -145,7 +145,7 @@ function layoutText(btf: Btf): string {
     const [key, value] = ['key', 'value'].map((name) => {
       const id = target(name);
       if (id === undefined) throw new Error(`map ${variable.name} has no ${name}`);
-      return shape(id, name);
+      return shapeOf(id, name);
     }) as [Shape, Shape];
     const type = number('type');
     const fixed = `type: ${type}, flags: ${number('map_flags')}, perCpu: ${PER_CPU_TYPES.has(type)}, key: ${key.codec}, value: ${value.codec}`;
@@ -159,8 +159,8 @@ function layoutText(btf: Btf): string {
   for (const variable of [...variablesOf('.rodata.features'), ...variablesOf('.rodata.words')]) {
     const type = typeOf(variable.type);
     if (type.kind !== 'struct') throw new Error(`${variable.name} is a ${type.kind}`);
-    if (variable.name === 'words') for (const member of type.members) shape(member.type, member.name);
-    else shape(variable.type, variable.name);
+    if (variable.name === 'words') for (const member of type.members) shapeOf(member.type, member.name);
+    else shapeOf(variable.type, variable.name);
   }
   const body = [...enums.values(), ...structs.values()].join('\n');
   const stable = body + maps.map((map) => map.stable).join('');

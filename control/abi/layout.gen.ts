@@ -121,6 +121,7 @@ export interface VerdictCount {
 }
 
 const VerdictCount_packets = list(u64, 9);
+
 export const VerdictCount: Codec<VerdictCount> = {
   size: 72,
   encode(value, view, at) {
@@ -438,6 +439,7 @@ const Settings_service4 = list(Prefix4, 8);
 const Settings_local4 = list(Prefix4, 8);
 const Settings_service6 = list(Prefix6, 8);
 const Settings_local6 = list(Prefix6, 8);
+
 export const Settings: Codec<Settings> = {
   size: 704,
   encode(value, view, at) {
@@ -850,4 +852,4 @@ export const MAPS = {
 export type MapName = keyof typeof MAPS;
 
 /** Names this layout: maps of another fingerprint hold other bytes. Sizes of maps are not part of it. */
-export const LAYOUT_FINGERPRINT = '4a755a3b32732d08';
+export const LAYOUT_FINGERPRINT = 'b778da608e7dad29';
