@@ -1,0 +1,243 @@
+// What does one Service port take from the maps? Claiming it turns backends, slices, tables, frontends and source ranges
+// into shared holds; releasing gives all of them back. Neither writes anything: compile.ts decides who may claim.
+
+import type { FrontendKey4, Slice } from '../abi/layout.gen.ts';
+import { FrontendFlag } from '../abi/layout.gen.ts';
+import { prefixParts } from '../address.ts';
+import type { Address, Backend, Frontend, FrontendKind, ModelService, ServicePort } from '../model/model.ts';
+import { type BackendHold, claimBackend, claimFrontendId, releaseBackend } from './ids.ts';
+import { MAX_BACKENDS_PER_PORT, populate, tableSize } from './maglev.ts';
+import type { CompiledPort, FamilyPlan, FrontendClaim, Plan } from './plan.ts';
+import { claimRun, EMPTY, releaseRun, sliceKey, tableKey } from './runs.ts';
+
+/** Protocol numbers of IP (IANA). */
+export const PROTOCOL_NUMBER = { TCP: 6, UDP: 17 } as const;
+
+/** Why a Service port cannot be claimed. */
+export interface Refusal {
+  /** For programs: `CapacityExceeded`, `TooManyBackends`. */
+  readonly reason: string;
+  /** What there is too little of: `map frontends4 (131072 entries)`. */
+  readonly what: string;
+}
+
+/** How a frontend is named here: `10.0.0.1:80/6`, `[::]:80/17`. */
+export function frontendText({ address, port, protocol }: FrontendKey4): string {
+  return `${endpointName(address, port)}/${protocol}`;
+}
+
+/** How a backend is named on every node: `10.0.0.1:80`, `[fd00::1]:80`. Maglev tables are seeded by it. */
+export function endpointName(address: Address, port: number): string {
+  return address.includes(':') ? `[${address}]:${port}` : `${address}:${port}`;
+}
+
+function frontendFlags(port: ServicePort, kind: FrontendKind): number {
+  const local = kind === 'ClusterIP' ? port.internalLocal : port.externalLocal;
+  let flags = 0;
+  if (kind === 'ClusterIP') flags |= FrontendFlag.FRONTEND_CLUSTER_IP;
+  if (kind === 'NodePort') flags |= FrontendFlag.FRONTEND_NODE_PORT;
+  if (local) flags |= FrontendFlag.FRONTEND_LOCAL;
+  if (port.hasEndpoints) flags |= FrontendFlag.FRONTEND_HAS_ENDPOINTS;
+  if (port.affinitySeconds > 0) flags |= FrontendFlag.FRONTEND_AFFINITY;
+  // kube-proxy: source ranges guard the load balancer's addresses, not node ports and external IPs (7.4).
+  if (kind === 'LoadBalancer' && port.sourceRanges.length > 0) {
+    flags |= FrontendFlag.FRONTEND_SOURCE_RANGES;
+    if (port.selfAllowed) flags |= FrontendFlag.FRONTEND_SELF_ALLOWED;
+  }
+  return flags;
+}
+
+/** Who of two gets a frontend: the older Service, then the first by name; of two ports of one Service the first by name. */
+function compareClaims(a: FrontendClaim, b: FrontendClaim): number {
+  const [x, y] = [a.port, b.port];
+  if (x.created !== y.created) return x.created - y.created;
+  if (x.service !== y.service) return x.service < y.service ? -1 : 1;
+  return x.source.key < y.source.key ? -1 : x.source.key > y.source.key ? 1 : 0;
+}
+
+/** Adds a claim on every backend of a list. Undefined when ids run out. */
+function claimBackends(part: FamilyPlan, port: CompiledPort, list: readonly Backend[], now: number): BackendHold[] | undefined {
+  const protocol = PROTOCOL_NUMBER[port.source.protocol];
+  const holds: BackendHold[] = [];
+  for (const { address, port: number, serving, local } of list) {
+    const hold = claimBackend(part.backends, address, number, protocol, now);
+    if (hold === undefined) return undefined;
+    if (serving) hold.serving++;
+    if (local) hold.local++;
+    port.backends.push({ hold, serving, local });
+    part.touched.backends.add(hold.id);
+    holds.push(hold);
+  }
+  return holds;
+}
+
+function claimSlots(plan: Plan, port: CompiledPort, key: string, contents: () => Uint32Array): Slice | undefined {
+  const run = claimRun(plan.runs, key, contents);
+  if (run === undefined) return undefined;
+  port.runs.push(run);
+  return { first: run.first, count: run.ids.length };
+}
+
+/** The slice of a list of backends and, where wanted, its Maglev table. Undefined when slots run out. */
+function claimSlices(plan: Plan, port: CompiledPort, holds: readonly BackendHold[], withTable: boolean): [Slice, Slice] | undefined {
+  if (holds.length === 0) return [EMPTY, EMPTY];
+  const { family } = port.source;
+  // Ascending ids: the datapath looks an affinity up by bisection.
+  const ids = new Uint32Array(new Set(holds.map((hold) => hold.id))).sort();
+  const slice = claimSlots(plan, port, sliceKey(family, ids), () => ids);
+  if (slice === undefined) return undefined;
+  if (!withTable) return [slice, EMPTY];
+  const size = tableSize(ids.length);
+  const table = claimSlots(plan, port, tableKey(family, size, ids), () => tableOf(holds, size));
+  return table && [slice, table];
+}
+
+/** A Maglev table with backend ids in its slots. */
+function tableOf(holds: readonly BackendHold[], size: number): Uint32Array {
+  const byName = new Map(holds.map((hold) => [endpointName(hold.address, hold.port), hold.id]));
+  const names = [...byName.keys()].sort();
+  const ids = names.map((name) => byName.get(name)!);
+  return populate(names, size).map((index) => ids[index]!);
+}
+
+function claimAddress(part: FamilyPlan, frontend: Frontend): boolean {
+  let hold = part.addresses.get(frontend.address);
+  if (hold === undefined) {
+    if (part.addresses.size >= part.limits.addresses) return false;
+    hold = { frontends: 0, clusterIPs: 0, node: 0, retired: false, published: false };
+    part.addresses.set(frontend.address, hold);
+  }
+  hold.frontends++;
+  if (frontend.kind === 'ClusterIP') hold.clusterIPs++;
+  part.touched.addresses.add(frontend.address);
+  return true;
+}
+
+function releaseAddress(part: FamilyPlan, claim: FrontendClaim): void {
+  const { address } = claim.key;
+  const hold = part.addresses.get(address)!;
+  hold.frontends--;
+  if (claim.kind === 'ClusterIP') hold.clusterIPs--;
+  if (hold.frontends === 0 && hold.published) hold.retired = true;
+  if (hold.frontends === 0 && hold.node === 0 && !hold.retired) part.addresses.delete(address);
+  part.touched.addresses.add(address);
+}
+
+function claimFrontend(plan: Plan, part: FamilyPlan, port: CompiledPort, frontend: Frontend): Refusal | undefined {
+  const { family, limits } = part;
+  const key = { address: frontend.address, port: frontend.port, protocol: PROTOCOL_NUMBER[port.source.protocol] };
+  const text = frontendText(key);
+  let claims = part.frontends.get(text);
+  if (claims === undefined) {
+    if (part.frontends.size >= limits.frontends) return full('frontends', family, limits.frontends);
+    claims = [];
+  }
+  if (frontend.kind !== 'NodePort' && !claimAddress(part, frontend)) return full('addresses', family, limits.addresses);
+  const claim = { text, key, flags: frontendFlags(port.source, frontend.kind), kind: frontend.kind, port };
+  claims.push(claim);
+  claims.sort(compareClaims);
+  part.frontends.set(text, claims);
+  if (claims.length > 1) plan.disputed.set(`${family} ${text}`, { family, text });
+  port.frontends.push(claim);
+  part.touched.frontends.add(text);
+  return undefined;
+}
+
+function claimRanges(part: FamilyPlan, port: CompiledPort): Refusal | undefined {
+  for (const prefix of new Set(port.source.sourceRanges)) {
+    const { address, length } = prefixParts(prefix);
+    const text = `${port.id} ${prefix}`;
+    if (part.ranges.size >= part.limits.source_ranges) return full('source_ranges', part.family, part.limits.source_ranges);
+    part.ranges.set(text, { prefix_length: 32 + length, frontend: port.id, address });
+    port.ranges.push(text);
+    part.touched.source_ranges.add(text);
+  }
+  return undefined;
+}
+
+function full(map: string, family: number | '', entries: number): Refusal {
+  return { reason: 'CapacityExceeded', what: `map ${map}${family} (${entries} entries)` };
+}
+
+function fill(plan: Plan, part: FamilyPlan, port: CompiledPort, now: number): Refusal | undefined {
+  const { source } = port;
+  for (const list of [source.cluster, source.local, source.draining]) {
+    if (list.length > MAX_BACKENDS_PER_PORT)
+      return { reason: 'TooManyBackends', what: `the ${MAX_BACKENDS_PER_PORT} backends that one port can have` };
+  }
+  const cluster = claimBackends(part, port, source.cluster, now);
+  const local = cluster && claimBackends(part, port, source.local, now);
+  const draining = local && claimBackends(part, port, source.draining, now);
+  if (cluster === undefined || local === undefined || draining === undefined) return full('backends', part.family, part.limits.backends);
+
+  // Only clients from outside are spread by Maglev, and they come by external frontends (6.3).
+  const external = source.frontends.some((frontend) => frontend.kind !== 'ClusterIP');
+  const clusterSlices = claimSlices(plan, port, cluster, external);
+  const localSlices = clusterSlices && claimSlices(plan, port, local, external && source.externalLocal);
+  if (clusterSlices === undefined || localSlices === undefined) return full('slots', '', plan.slots);
+  [port.cluster, port.clusterTable] = clusterSlices;
+  [port.local, port.localTable] = localSlices;
+
+  for (const frontend of source.frontends) {
+    const refusal = claimFrontend(plan, part, port, frontend);
+    if (refusal !== undefined) return refusal;
+  }
+  const guarded = source.frontends.some((frontend) => frontend.kind === 'LoadBalancer');
+  return guarded ? claimRanges(part, port) : undefined;
+}
+
+/** Ids that the maps show behind the port's frontends. */
+function* heldIds(plan: Plan, source: ServicePort): Generator<number> {
+  const held = plan.heldIds[source.family];
+  if (held.size === 0) return;
+  for (const { address, port } of source.frontends) {
+    const id = held.get(frontendText({ address, port, protocol: PROTOCOL_NUMBER[source.protocol] }));
+    if (id !== undefined) yield id;
+  }
+}
+
+/** Claims all that a Service port needs, or nothing: then the answer says what there is too little of. `now` in ms. */
+export function claimPort(plan: Plan, service: ModelService, source: ServicePort, now: number): CompiledPort | Refusal {
+  const port: CompiledPort = {
+    service: service.key,
+    created: service.created,
+    source,
+    id: claimFrontendId(plan.ids, source.key, heldIds(plan, source)),
+    backends: [],
+    runs: [],
+    cluster: EMPTY,
+    local: EMPTY,
+    clusterTable: EMPTY,
+    localTable: EMPTY,
+    frontends: [],
+    ranges: [],
+  };
+  const refusal = fill(plan, plan.families[source.family], port, now);
+  if (refusal === undefined) return port;
+  releasePort(plan, port);
+  return refusal;
+}
+
+/** Gives everything back that the port claimed, its id excepted: an update of the Service keeps it. */
+export function releasePort(plan: Plan, port: CompiledPort): void {
+  const part = plan.families[port.source.family];
+  for (const text of port.ranges) {
+    part.ranges.delete(text);
+    part.touched.source_ranges.add(text);
+  }
+  for (const claim of port.frontends) {
+    const claims = part.frontends.get(claim.text)!;
+    claims.splice(claims.indexOf(claim), 1);
+    if (claims.length === 0) part.frontends.delete(claim.text);
+    if (claims.length < 2) plan.disputed.delete(`${part.family} ${claim.text}`);
+    part.touched.frontends.add(claim.text);
+    if (claim.kind !== 'NodePort') releaseAddress(part, claim);
+  }
+  for (const run of port.runs) releaseRun(plan.runs, run);
+  for (const { hold, serving, local } of port.backends) {
+    if (serving) hold.serving--;
+    if (local) hold.local--;
+    releaseBackend(part.backends, hold);
+    part.touched.backends.add(hold.id);
+  }
+}

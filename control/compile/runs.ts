@@ -1,0 +1,169 @@
+// Which slots hold which slice or Maglev table? A run is never rewritten in place: other contents are another run, and a
+// freed one rests before its slots are used again. Equal contents share one run.
+
+import type { Slice } from '../abi/layout.gen.ts';
+import { REST_MS } from './ids.ts';
+
+/** A run of slots and the backend ids in it. */
+export interface Run {
+  /** Names the contents: see `sliceKey` and `tableKey`. */
+  readonly key: string;
+  readonly first: number;
+  readonly ids: Uint32Array;
+  claims: number;
+  /** Clock when the last claim went, in ms; infinite until that is known to be in the maps. */
+  freedAt: number;
+}
+
+interface Gap {
+  first: number;
+  count: number;
+}
+
+export interface Runs {
+  /** Free slots: ascending, no two touch. */
+  readonly gaps: Gap[];
+  readonly live: Map<string, Run>;
+  /** Freed runs with their contents still in place, the longest free first. */
+  readonly resting: Map<string, Run>;
+  /** Live runs that the slots do not hold yet. */
+  readonly fresh: Set<Run>;
+}
+
+/** No run. */
+export const EMPTY: Slice = { first: 0, count: 0 };
+
+/** Contents of a slice: ascending backend ids of one family. */
+export function sliceKey(family: number, ids: Uint32Array): string {
+  return `slice ${family} ${ids.join(' ')}`;
+}
+
+/** Contents of a Maglev table, as far as ids name them; `ids` are its backends, ascending. */
+export function tableKey(family: number, size: number, ids: Uint32Array): string {
+  return `table ${family} ${size} ${ids.join(' ')}`;
+}
+
+/** What the slots hold already: a run that frontends name, or slots that hold leftovers. */
+export interface HeldRun {
+  readonly first: number;
+  readonly ids: Uint32Array;
+  /** Undefined: not recognised, its slots only rest. */
+  readonly key: string | undefined;
+}
+
+/** Slots as they were found: `held` ascending, not overlapping. Everything held counts as freed; a claim gets it back until it is reclaimed. */
+export function openRuns(length: number, held: readonly HeldRun[]): Runs {
+  const runs: Runs = { gaps: [], live: new Map(), resting: new Map(), fresh: new Set() };
+  let end = 0;
+  for (const { first, ids, key } of held) {
+    if (first > end) runs.gaps.push({ first: end, count: first - end });
+    end = first + ids.length;
+    const known = key !== undefined && !runs.resting.has(key);
+    const name = known ? key : `leftover ${first}`;
+    runs.resting.set(name, { key: name, first, ids, claims: 0, freedAt: Number.POSITIVE_INFINITY });
+  }
+  if (end < length) runs.gaps.push({ first: end, count: length - end });
+  return runs;
+}
+
+/** Index of the first gap that starts at or after `first`. */
+function gapAfter(gaps: readonly Gap[], first: number): number {
+  let low = 0;
+  let high = gaps.length;
+  while (low < high) {
+    const middle = (low + high) >>> 1;
+    if (gaps[middle]!.first < first) low = middle + 1;
+    else high = middle;
+  }
+  return low;
+}
+
+function giveBack({ gaps }: Runs, first: number, count: number): void {
+  const at = gapAfter(gaps, first);
+  const before = gaps[at - 1];
+  const after = gaps[at];
+  const joinsAfter = after !== undefined && first + count === after.first;
+  if (before !== undefined && before.first + before.count === first) {
+    before.count += count + (joinsAfter ? after.count : 0);
+    if (joinsAfter) gaps.splice(at, 1);
+  } else if (joinsAfter) {
+    after.first = first;
+    after.count += count;
+  } else {
+    gaps.splice(at, 0, { first, count });
+  }
+}
+
+function allocate({ gaps }: Runs, count: number): number | undefined {
+  const at = gaps.findIndex((gap) => gap.count >= count);
+  if (at < 0) return undefined;
+  const gap = gaps[at]!;
+  const first = gap.first;
+  if (gap.count === count) {
+    gaps.splice(at, 1);
+  } else {
+    gap.first += count;
+    gap.count -= count;
+  }
+  return first;
+}
+
+/** Gives the slots of runs that rested long enough back. True if there were any. */
+export function reclaimRuns(runs: Runs, now: number): boolean {
+  let any = false;
+  for (const run of runs.resting.values()) {
+    if (now - run.freedAt < REST_MS) break;
+    runs.resting.delete(run.key);
+    giveBack(runs, run.first, run.ids.length);
+    any = true;
+  }
+  return any;
+}
+
+function sameIds(a: Uint32Array, b: Uint32Array): boolean {
+  return a.length === b.length && a.every((id, i) => id === b[i]);
+}
+
+/** A run with these contents: one that is live, one that rests and holds them still, or a fresh one. Undefined: no room. */
+export function claimRun(runs: Runs, key: string, contents: () => Uint32Array): Run | undefined {
+  let run = runs.live.get(key);
+  if (run === undefined) {
+    const ids = contents();
+    const old = runs.resting.get(key);
+    // An id may have got another backend since, and a table depends on the backends' names: compare, then trust.
+    if (old !== undefined && sameIds(old.ids, ids)) {
+      runs.resting.delete(key);
+      run = old;
+    } else {
+      const first = allocate(runs, ids.length);
+      if (first === undefined) return undefined;
+      run = { key, first, ids, claims: 0, freedAt: 0 };
+      runs.fresh.add(run);
+    }
+    runs.live.set(key, run);
+  }
+  run.claims++;
+  return run;
+}
+
+/** Takes a claim back. The last one lets the run rest, or frees it at once where nobody ever saw it. */
+export function releaseRun(runs: Runs, run: Run): void {
+  if (--run.claims > 0) return;
+  runs.live.delete(run.key);
+  if (runs.fresh.delete(run)) {
+    giveBack(runs, run.first, run.ids.length);
+    return;
+  }
+  run.freedAt = Number.POSITIVE_INFINITY;
+  // A run of the same name that rests already keeps the name: this one only waits for its end.
+  const key = runs.resting.has(run.key) ? `leftover ${run.first}` : run.key;
+  runs.resting.set(key, key === run.key ? run : { ...run, key });
+}
+
+/** After the maps were written: fresh runs are filled, what was freed rests from now on. */
+export function settleRuns(runs: Runs, now: number): void {
+  runs.fresh.clear();
+  for (const run of runs.resting.values()) {
+    if (run.freedAt === Number.POSITIVE_INFINITY) run.freedAt = now;
+  }
+}
