@@ -226,7 +226,7 @@ export function buildModel(objects: Objects, node: NodeFacts, options: ModelOpti
     if (now.result !== undefined) services.set(key, now.result);
   }
   const problems = [...otherProblems(objects, node, options, built)];
-  for (const one of built.values()) problems.push(...one.problems);
+  for (const one of built.values()) for (const problem of one.problems) problems.push(problem);
   const model: Model = { services, node, serviceCIDRs, problems };
   memories.set(model, { context: memoryKey, built });
   return model;

@@ -1,0 +1,154 @@
+// Which fields of the configuration have a flag? The one list: the command line makes its options from it and config.ts merges
+// them into the file.
+
+/** How the text of a flag becomes a field's value; what does not fit stays text, for the validation to name. */
+export type FlagForm = 'text' | 'list' | 'switch' | 'sizes';
+
+export interface Flag {
+  /** Without the dashes: `node-name`. */
+  readonly name: string;
+  /** Placeholder of its value in the help; undefined for a switch. */
+  readonly argument?: string;
+  readonly form: FlagForm;
+  /** Path of the field it sets. */
+  readonly field: string;
+  readonly description: string;
+}
+
+export const FLAGS: readonly Flag[] = [
+  {
+    name: 'node-name',
+    argument: 'NAME',
+    form: 'text',
+    field: 'hostnameOverride',
+    description: 'name of this node in the cluster (default: the lower-cased host name)',
+  },
+  {
+    name: 'manifests',
+    argument: 'DIR',
+    form: 'text',
+    field: 'sluice.manifests',
+    description: 'directory of YAML or JSON files with Services, EndpointSlices, Nodes, ServiceCIDRs',
+  },
+  {
+    name: 'devices',
+    argument: 'NAMES',
+    form: 'list',
+    field: 'sluice.devices',
+    description: 'network devices that lead out of the node (default: those of the default routes and of node addresses)',
+  },
+  {
+    name: 'pod-interfaces',
+    argument: 'PREFIXES',
+    form: 'list',
+    field: 'sluice.podInterfaces',
+    description: 'name prefixes of pod interfaces, or auto: veth and netkit whose peer is in another network namespace',
+  },
+  {
+    name: 'nodeport-addresses',
+    argument: 'LIST',
+    form: 'list',
+    field: 'nodePortAddresses',
+    description: 'addresses NodePorts are served on: primary, all, or networks (default: primary)',
+  },
+  {
+    name: 'service-cidr',
+    argument: 'NETWORKS',
+    form: 'list',
+    field: 'sluice.serviceCIDRs',
+    description: 'networks of ClusterIPs, besides those of ServiceCIDR objects',
+  },
+  {
+    name: 'detect-local-mode',
+    argument: 'MODE',
+    form: 'text',
+    field: 'detectLocalMode',
+    description: 'how local pods are known: ClusterCIDR, NodeCIDR, BridgeInterface or InterfaceNamePrefix (default: by pod interface)',
+  },
+  { name: 'cluster-cidr', argument: 'NETWORKS', form: 'text', field: 'clusterCIDR', description: 'networks of pods, for ClusterCIDR' },
+  {
+    name: 'pod-bridge-interface',
+    argument: 'NAME',
+    form: 'text',
+    field: 'detectLocal.bridgeInterface',
+    description: 'bridge of local pods, for BridgeInterface',
+  },
+  {
+    name: 'pod-interface-name-prefix',
+    argument: 'PREFIX',
+    form: 'text',
+    field: 'detectLocal.interfaceNamePrefix',
+    description: 'prefix of the interfaces of local pods, for InterfaceNamePrefix',
+  },
+  { name: 'masquerade-all', form: 'switch', field: 'nftables.masqueradeAll', description: 'masquerade every connection to a ClusterIP' },
+  { name: 'hooks', argument: 'LIST', form: 'list', field: 'sluice.hooks', description: 'hooks to use: tc, socket (default: both)' },
+  {
+    name: 'socket',
+    argument: 'MODE',
+    form: 'text',
+    field: 'sluice.socket',
+    description: 'whom the socket hook serves: on (pods and the node), host-only, off (default: on)',
+  },
+  {
+    name: 'snat-ports',
+    argument: 'FIRST-LAST',
+    form: 'text',
+    field: 'sluice.snatPorts',
+    description: 'source ports of masqueraded connections (default: 16384-29999)',
+  },
+  {
+    name: 'cgroup-root',
+    argument: 'DIR',
+    form: 'text',
+    field: 'sluice.cgroupRoot',
+    description: 'root of the cgroup v2 tree (default: where it is mounted)',
+  },
+  {
+    name: 'pin-directory',
+    argument: 'DIR',
+    form: 'text',
+    field: 'sluice.pinDirectory',
+    description: 'directory in a bpffs for maps and links (default: /sys/fs/bpf/sluice)',
+  },
+  {
+    name: 'state-directory',
+    argument: 'DIR',
+    form: 'text',
+    field: 'sluice.stateDirectory',
+    description: 'directory of the socket and the snapshot (default: /run/sluice)',
+  },
+  {
+    name: 'map-size',
+    argument: 'MAP=ENTRIES',
+    form: 'sizes',
+    field: 'sluice.mapSizes',
+    description: 'entries of maps that are made, comma-separated: flows4=524288,flows6=65536',
+  },
+];
+
+/** What the command line gave for a flag. */
+export type FlagValue = string | boolean | readonly string[] | undefined;
+
+function readSizes(text: string): unknown {
+  const entries = text.split(',').map((entry) => {
+    const [name, size] = entry.split('=');
+    return [name!.trim(), size !== undefined && /^\d+$/.test(size.trim()) ? Number(size) : (size ?? '')] as const;
+  });
+  return Object.fromEntries(entries);
+}
+
+/** The value of a flag as the configuration file would hold it. */
+export function flagToField(form: FlagForm, value: Exclude<FlagValue, undefined>): unknown {
+  if (typeof value === 'boolean') return value;
+  const text = typeof value === 'string' ? value : value.join(',');
+  switch (form) {
+    case 'text':
+      return text;
+    case 'list':
+      return text.split(',').map((word) => word.trim());
+    case 'switch':
+      return text === 'true' ? true : text === 'false' ? false : text;
+    case 'sizes':
+      return readSizes(text);
+  }
+}
