@@ -42,7 +42,10 @@ test('a reply turns addresses, ports and MACs round', () => {
 });
 
 test('a packet quoted in an ICMP error, cut short, is read as far as it goes', () => {
-  const quoted = buildPacket({ ...ends[0]!, protocol: 'TCP', sourcePort: 5, destinationPort: 6, payload: new Uint8Array(100) }).subarray(14, 14 + 28);
+  const quoted = buildPacket({ ...ends[0]!, protocol: 'TCP', sourcePort: 5, destinationPort: 6, payload: new Uint8Array(100) }).subarray(
+    14,
+    14 + 28,
+  );
   assert.deepEqual([parseIP(quoted).sourcePort, parseIP(quoted).destinationPort, parseIP(quoted).wrongChecksums], [5, 6, []]);
 });
 
