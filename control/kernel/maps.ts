@@ -123,7 +123,7 @@ function typedMap<K, V>(calls: MapCalls, fd: number, layout: MapLayout<K, V>): T
     return keyBytes;
   }
 
-  /** One value as the kernel has it; a per-CPU value goes to the first CPU. */
+  /** Bytes of one value as the kernel gives it. A value that is written goes to the first CPU, the others become zero. */
   let stride = value.size;
   if (layout.perCpu) stride = calls.mapLookup(fd, new Uint8Array(key.size))?.byteLength ?? value.size;
 

@@ -99,7 +99,8 @@ function trieMap(info: MapInfo): MemoryMap {
   return {
     ...keyed,
     lookup(key) {
-      for (let length = Math.min(bits, lengthOf(key)); length >= 0; length--) {
+      if (lengthOf(key) > bits) return undefined;
+      for (let length = lengthOf(key); length >= 0; length--) {
         const entry = keyed.byIdentity.get(cut(key, length));
         if (entry !== undefined) return entry.value.slice();
       }
@@ -141,6 +142,7 @@ export function memoryCalls(sizes: Partial<Record<MapName, number>> = {}): { cal
     ...{ keySize: layout.key.size, valueSize: layout.value.size, maxEntries: sizes[layout.name] ?? layout.maxEntries },
   }));
   const opened = infos.map(openMap);
+  const memories = new Map<number, ArrayBuffer>();
   const at = (fd: number): [MemoryMap, MapInfo] => {
     const map = opened[fd];
     if (map === undefined) throw refusal('EBADF', 'bpf');
@@ -208,7 +210,11 @@ export function memoryCalls(sizes: Partial<Record<MapName, number>> = {}): { cal
         cursor: last,
       };
     },
-    mapMemory: (fd) => new ArrayBuffer(at(fd)[1].maxEntries * 8),
+    mapMemory(fd) {
+      const memory = memories.get(fd) ?? new ArrayBuffer(at(fd)[1].maxEntries * 8);
+      memories.set(fd, memory);
+      return memory;
+    },
   };
   return { calls, fds: Object.fromEntries(infos.map((info) => [info.name, info.id])) as Record<MapName, number> };
 }
