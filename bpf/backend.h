@@ -71,9 +71,10 @@ static __always_inline __u32 hash_client(const struct frontend *frontend, const 
 /* Slots of a slice ascend by id. 2^18 backends are more than any slice has. */
 #define SLICE_SEARCH_STEPS 18
 
-static __always_inline bool in_slice(const struct slice *slice, __u32 id)
+/* verifier: a global function is checked once by itself, not again with every state that its callers can be in. */
+__noinline int in_slice(__u32 first, __u32 count, __u32 id)
 {
-	__u32 low = 0, high = slice->count;
+	__u32 low = 0, high = count;
 
 	for (int i = 0; i < SLICE_SEARCH_STEPS; i++) {
 		__u32 middle, found;
@@ -81,7 +82,7 @@ static __always_inline bool in_slice(const struct slice *slice, __u32 id)
 		if (low >= high)
 			return false;
 		middle = low + (high - low) / 2;
-		found = load_slot(slice->first + middle);
+		found = load_slot(first + middle);
 		if (found == id)
 			return true;
 		if (found < id)
@@ -103,7 +104,7 @@ static __always_inline bool recall_affinity(const struct frontend *frontend, con
 		return false;
 	if (now - affinity->seen >= frontend->affinity_seconds * jiffies_per_second)
 		return false;
-	if (!in_slice(slice, affinity->backend))
+	if (!in_slice(slice->first, slice->count, affinity->backend))
 		return false;
 	load_backend(affinity->backend, out, family);
 	if (!(out->flags & BACKEND_LIVE) || out->generation != affinity->generation)

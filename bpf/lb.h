@@ -188,6 +188,51 @@ static __always_inline bool needs_masquerade(const struct frontend *frontend, co
 	return client == CLIENT_OUTSIDE && !(backend->flags & BACKEND_LOCAL);
 }
 
+static __always_inline __u32 claim_tuple_of(struct scratch *scratch, const struct settings *s, bool masquerade, const int family)
+{
+	scratch->back = reversed(&scratch->to);
+	flow_key_of(&scratch->reply_key, &scratch->back, family);
+	return claim_reply(&scratch->reply_key, (flow_t *)&scratch->reply, &scratch->packet.tuple, masquerade, s, &scratch->space, family);
+}
+
+/*
+ * Claims the reply of scratch->to. enum claim.
+ * verifier: a global function is checked once, not with every state of its callers; kernel 5.10: it may only get the
+ * context and numbers.
+ */
+__noinline int claim_tuple(__u32 masquerade, __u32 family)
+{
+	__u32 zero = 0;
+	const struct settings *s = bpf_map_lookup_elem(&settings, &zero);
+	struct scratch *room = bpf_map_lookup_elem(&scratch, &zero);
+
+	if (!s || !room)
+		return CLAIM_FULL;
+	if (family == 4)
+		return claim_tuple_of(room, s, masquerade, 4);
+	return claim_tuple_of(room, s, masquerade, 6);
+}
+
+/*
+ * The reply's tuple must be this flow's alone. What is not masqueraded keeps the client's port if it can, else only the
+ * port is changed (9.11). start: where in the pool to begin. enum claim; scratch->to and reply_key hold the tuple taken.
+ */
+static __always_inline __u32 claim_way_back(struct scratch *scratch, const struct settings *s, __u32 start, bool masquerade, const int family)
+{
+	__u32 pool = s->snat_last - s->snat_first + 1;
+	__u32 claim = masquerade ? CLAIM_TAKEN : claim_tuple(masquerade, family);
+
+	for (int i = 0; i < SNAT_PROBES && claim == CLAIM_TAKEN && pool; i++) {
+		__u32 candidate = s->snat_first + (start + i * 7919 /* prime: no short cycle */) % pool;
+
+		if (!snat_port_usable(candidate))
+			continue;
+		scratch->to.source_port = bpf_htons(candidate);
+		claim = claim_tuple(masquerade, family);
+	}
+	return claim;
+}
+
 /* The first packet of a flow: choose, remember, send on its way. */
 static __always_inline enum verdict start_flow(ctx_t *ctx, struct scratch *scratch, enum client client, const struct settings *s, const enum hook hook,
 					       const int family)
@@ -202,8 +247,7 @@ static __always_inline enum verdict start_flow(ctx_t *ctx, struct scratch *scrat
 	const bool midway = p->tuple.protocol == IPPROTO_TCP && !opens(p);
 	struct slice slice, table;
 	enum verdict verdict;
-	enum claim claim = CLAIM_TAKEN;
-	__u32 hash, port, pool;
+	__u32 claim, hash;
 	bool masquerade;
 
 	/* Mid-connection and no state: only a Maglev table knows whose it was. Else it is netfilter's, or nobody's. */
@@ -279,26 +323,9 @@ static __always_inline enum verdict start_flow(ctx_t *ctx, struct scratch *scrat
 			return DROP_NO_SNAT_ADDRESS;
 	}
 
-	/* The reply's tuple must be this flow's alone. What is not masqueraded keeps the client's port if it can (9.11). */
 	*back = reversed(&p->tuple);
 	set_flow_tuple(reply, back, family);
-	port = finish_mix(mix(hash, (__u32)p->tuple.source_port << 16 | backend->id));
-	pool = s->snat_last - s->snat_first + 1;
-	for (int i = 0; i <= SNAT_PROBES && claim == CLAIM_TAKEN; i++) {
-		if (i > 0 || masquerade) {
-			__u32 candidate;
-
-			if (!pool)
-				break;
-			candidate = s->snat_first + (port + i * 7919 /* prime: no short cycle */) % pool;
-			if (!snat_port_usable(candidate))
-				continue;
-			to->source_port = bpf_htons(candidate);
-		}
-		*back = reversed(to);
-		flow_key_of(&scratch->reply_key, back, family);
-		claim = claim_reply(&scratch->reply_key, reply, &p->tuple, masquerade, s, &scratch->space, family);
-	}
+	claim = claim_way_back(scratch, s, finish_mix(mix(hash, (__u32)p->tuple.source_port << 16 | backend->id)), masquerade, family);
 	if (claim == CLAIM_TAKEN)
 		return DROP_NO_SNAT_PORT;
 	if (claim == CLAIM_FULL)
@@ -409,6 +436,20 @@ static __always_inline enum verdict reject(ctx_t *ctx, struct scratch *scratch, 
 	return turn_around(ctx, p->l3, s, hook == HOOK_NIC_EGRESS ? BPF_F_INGRESS : 0);
 }
 
+/* verifier: as claim_tuple. */
+__noinline int reject_packet(ctx_t *ctx, __u32 why, __u32 hook, __u32 family)
+{
+	__u32 zero = 0;
+	const struct settings *s = bpf_map_lookup_elem(&settings, &zero);
+	struct scratch *room = bpf_map_lookup_elem(&scratch, &zero);
+
+	if (!s || !room)
+		return DROP_NOT_WRITABLE;
+	if (family == 4)
+		return reject(ctx, room, why, s, hook, 4);
+	return reject(ctx, room, why, s, hook, 6);
+}
+
 /* One packet at one hook. l3: length of the device's link-layer header. */
 static __always_inline enum verdict serve(ctx_t *ctx, const __u32 l3, const enum hook hook, const int family)
 {
@@ -428,7 +469,7 @@ static __always_inline enum verdict serve(ctx_t *ctx, const __u32 l3, const enum
 		return verdict;
 	verdict = decide(ctx, room, s, hook, family);
 	if (verdict >= REJECT_NO_ENDPOINTS) {
-		enum verdict failure = reject(ctx, room, verdict, s, hook, family);
+		enum verdict failure = reject_packet(ctx, verdict, hook, family);
 
 		if (failure != VERDICT_CONTINUE)
 			return failure;
