@@ -137,7 +137,7 @@ export function verdictOf(flow: Flow, backend?: PlaceName): VerdictName {
   if (flow.verdict) return flow.verdict;
   if (!backend) throw new Error(`${flow.name}: neither a verdict nor anybody who answers`);
   if (flow.at === 'socket') return 'TRANSLATE_SOCKET';
-  if (flow.from === backend) return 'FORWARD_HAIRPIN';
+  if (flow.from === backend && flow.at === 'pod') return 'FORWARD_HAIRPIN';
   return flow.reaches?.[backend] === flow.from ? 'TRANSLATE_REQUEST' : 'FORWARD_REQUEST';
 }
 

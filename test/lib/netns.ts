@@ -29,8 +29,8 @@ export interface Lab {
   namespace(place: PlaceName | 'router'): string;
   /** Runs a command in a place to its end and returns its output; throws when it fails or outlasts timeoutMs. */
   run(place: PlaceName | 'router', command: string, args: readonly string[], options?: RunOptions): Promise<string>;
-  /** Starts a command in a place and leaves it running. */
-  start(place: PlaceName | 'router', command: string, args: readonly string[]): ChildProcess;
+  /** Starts a command in a place and leaves it running. With a channel it is a Node process that is spoken to by messages. */
+  start(place: PlaceName | 'router', command: string, args: readonly string[], options?: { channel: boolean }): ChildProcess;
   close(): void;
 }
 
@@ -142,7 +142,8 @@ export function openLab(lane: Lane): Lab {
         throw error;
       }
     },
-    start: (place, command, args) => spawn('sh', entered(place, command, args), { stdio: ['ignore', 'pipe', 'pipe'] }),
+    start: (place, command, args, { channel } = { channel: false }) =>
+      spawn('sh', entered(place, command, args), { stdio: channel ? ['ignore', 'inherit', 'inherit', 'ipc'] : ['ignore', 'pipe', 'pipe'] }),
     close,
   };
 }
