@@ -5,6 +5,7 @@ import type { FrontendKey4, Slice } from '../abi/layout.gen.ts';
 import { FrontendFlag } from '../abi/layout.gen.ts';
 import { prefixParts } from '../address.ts';
 import type { Address, Backend, Frontend, FrontendKind, ModelService, ServicePort } from '../model/model.ts';
+import { claimAddress, releaseAddress } from './addresses.ts';
 import { type BackendHold, claimBackend, claimFrontendId, releaseBackend } from './ids.ts';
 import { MAX_BACKENDS_PER_PORT, populate, tableSize } from './maglev.ts';
 import type { CompiledPort, FamilyPlan, FrontendClaim, Plan } from './plan.ts';
@@ -100,29 +101,6 @@ function tableOf(holds: readonly BackendHold[], size: number): Uint32Array {
   return populate(names, size).map((index) => ids[index]!);
 }
 
-function claimAddress(part: FamilyPlan, frontend: Frontend): boolean {
-  let hold = part.addresses.get(frontend.address);
-  if (hold === undefined) {
-    if (part.addresses.size >= part.limits.addresses) return false;
-    hold = { frontends: 0, clusterIPs: 0, node: 0, retired: false, published: false };
-    part.addresses.set(frontend.address, hold);
-  }
-  hold.frontends++;
-  if (frontend.kind === 'ClusterIP') hold.clusterIPs++;
-  part.touched.addresses.add(frontend.address);
-  return true;
-}
-
-function releaseAddress(part: FamilyPlan, claim: FrontendClaim): void {
-  const { address } = claim.key;
-  const hold = part.addresses.get(address)!;
-  hold.frontends--;
-  if (claim.kind === 'ClusterIP') hold.clusterIPs--;
-  if (hold.frontends === 0 && hold.published) hold.retired = true;
-  if (hold.frontends === 0 && hold.node === 0 && !hold.retired) part.addresses.delete(address);
-  part.touched.addresses.add(address);
-}
-
 function claimFrontend(plan: Plan, part: FamilyPlan, port: CompiledPort, frontend: Frontend): Refusal | undefined {
   const { family, limits } = part;
   const key = { address: frontend.address, port: frontend.port, protocol: PROTOCOL_NUMBER[port.source.protocol] };
@@ -144,11 +122,14 @@ function claimFrontend(plan: Plan, part: FamilyPlan, port: CompiledPort, fronten
 }
 
 function claimRanges(part: FamilyPlan, port: CompiledPort): Refusal | undefined {
+  const limit = part.limits.source_ranges;
   for (const prefix of new Set(port.source.sourceRanges)) {
     const { address, length } = prefixParts(prefix);
     const text = `${port.id} ${prefix}`;
-    if (part.ranges.size >= part.limits.source_ranges) return full('source_ranges', part.family, part.limits.source_ranges);
-    part.ranges.set(text, { prefix_length: 32 + length, frontend: port.id, address });
+    const published = part.leavingRanges.delete(text);
+    // Ranges that leave are deleted after the new ones are written: both need room at once.
+    if (!published && part.ranges.size + part.leavingRanges.size >= limit) return full('source_ranges', part.family, limit);
+    part.ranges.set(text, { key: { prefix_length: 32 + length, frontend: port.id, address }, published });
     port.ranges.push(text);
     part.touched.source_ranges.add(text);
   }
@@ -222,6 +203,7 @@ export function claimPort(plan: Plan, service: ModelService, source: ServicePort
 export function releasePort(plan: Plan, port: CompiledPort): void {
   const part = plan.families[port.source.family];
   for (const text of port.ranges) {
+    if (part.ranges.get(text)?.published) part.leavingRanges.add(text);
     part.ranges.delete(text);
     part.touched.source_ranges.add(text);
   }
@@ -231,7 +213,7 @@ export function releasePort(plan: Plan, port: CompiledPort): void {
     if (claims.length === 0) part.frontends.delete(claim.text);
     if (claims.length < 2) plan.disputed.delete(`${part.family} ${claim.text}`);
     part.touched.frontends.add(claim.text);
-    if (claim.kind !== 'NodePort') releaseAddress(part, claim);
+    if (claim.kind !== 'NodePort') releaseAddress(part, claim.key.address, claim.kind);
   }
   for (const run of port.runs) releaseRun(plan.runs, run);
   for (const { hold, serving, local } of port.backends) {

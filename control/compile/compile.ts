@@ -3,9 +3,9 @@
 
 import type { FrontendKind, Model, ModelService, Problem } from '../model/model.ts';
 import type { NodePortAddresses } from '../model/node.ts';
+import { placeNode } from './addresses.ts';
 import { claimPort, endpointName, type Refusal, releasePort } from './claims.ts';
 import { releaseFrontendId } from './ids.ts';
-import { placeNode } from './node.ts';
 import type { CompiledPort, CompiledService, FrontendClaim, Plan } from './plan.ts';
 import { reclaimRuns } from './runs.ts';
 

@@ -69,7 +69,11 @@ export interface FamilyPlan {
   readonly frontends: Map<string, FrontendClaim[]>;
   readonly backends: BackendIds;
   readonly addresses: Map<Address, AddressHold>;
-  readonly ranges: Map<string, SourceRangeKey4>;
+  /** Addresses that only flows may still know: nothing here keeps them. */
+  readonly retired: Set<Address>;
+  readonly ranges: Map<string, { readonly key: SourceRangeKey4; published: boolean }>;
+  /** Source ranges that the map still holds and nobody wants. */
+  readonly leavingRanges: Set<string>;
   /** Keys whose entry may differ from what the maps hold. */
   readonly touched: {
     readonly frontends: Set<string>;
@@ -134,7 +138,9 @@ function openFamily(family: Family, limits: FamilyLimits, entries: FamilyEntries
     frontends: new Map(),
     backends: openBackendIds(limits.backends, entries.backends, now),
     addresses,
+    retired: new Set(addresses.keys()),
     ranges: new Map(),
+    leavingRanges: new Set(entries.source_ranges.keys()),
     touched: {
       frontends: new Set(entries.frontends.keys()),
       backends: living,
@@ -219,7 +225,8 @@ export function plannedAddress({ addresses }: FamilyPlan, address: Address): num
 /** Everything the maps of one family must hold, for printing and comparing. Dead backends and retired addresses are left out. */
 export function plannedEntries(plan: Plan, family: Family): FamilyEntries {
   const part = plan.families[family];
-  const entries: FamilyEntries = { frontends: new Map(), backends: new Map(), addresses: new Map(), source_ranges: new Map(part.ranges) };
+  const entries: FamilyEntries = { frontends: new Map(), backends: new Map(), addresses: new Map(), source_ranges: new Map() };
+  for (const [text, { key }] of part.ranges) entries.source_ranges.set(text, key);
   for (const text of part.frontends.keys()) entries.frontends.set(text, plannedFrontend(part, text)!);
   for (const id of part.backends.byId.keys()) {
     const entry = plannedBackend(part, id, plan.hosts);
@@ -235,12 +242,17 @@ export function plannedEntries(plan: Plan, family: Family): FamilyEntries {
 /** The maps now hold the Plan: nothing is touched, and what was freed on the way begins to rest. `now` in ms. */
 export function settle(plan: Plan, now: number): void {
   for (const family of FAMILIES) {
-    const { backends, addresses, touched } = plan.families[family];
+    const { backends, addresses, ranges, leavingRanges, touched } = plan.families[family];
     settleBackends(backends, touched.backends, now);
     for (const address of touched.addresses) {
       const hold = addresses.get(address);
       if (hold !== undefined) hold.published = true;
     }
+    for (const text of touched.source_ranges) {
+      const range = ranges.get(text);
+      if (range !== undefined) range.published = true;
+    }
+    leavingRanges.clear();
     for (const keys of Object.values(touched)) keys.clear();
     plan.heldIds[family].clear();
   }

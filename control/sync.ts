@@ -1,0 +1,84 @@
+// One turn from Model to maps: compile, difference, apply. Keeps between turns what the maps hold and what was planned; after
+// a refusal by the kernel both are read anew, so that no turn builds on a guess.
+
+import { AddressFlag } from './abi/layout.gen.ts';
+import { type CompileOptions, compile, planProblems } from './compile/compile.ts';
+import { FAMILIES, openPlan, type Plan, settle } from './compile/plan.ts';
+import { apply } from './kernel/apply.ts';
+import { difference } from './kernel/diff.ts';
+import { type Held, mapsOf, readHeld } from './kernel/held.ts';
+import type { Maps } from './kernel/maps.ts';
+import type { Model, Problem } from './model/model.ts';
+
+/** A monotonic clock in ms. */
+export type Clock = () => number;
+
+/** What one agent knows of the maps it writes. */
+export interface SyncState {
+  readonly clock: Clock;
+  /** Undefined after a refusal: to be read again. */
+  known: { readonly held: Held; readonly plan: Plan } | undefined;
+  /** Clock when retired addresses were looked after last. */
+  sweptAt: number;
+}
+
+export interface Synced {
+  /** Services that do not fit and frontends that another Service has. */
+  readonly problems: readonly Problem[];
+  /** Entries and slots written or deleted; 0: the maps held everything already. */
+  readonly written: number;
+  /** Sync again after this time, in ms, whatever happens: a refused Service may fit then. */
+  readonly retryAfterMs: number | undefined;
+}
+
+/** Entries of retired addresses are deleted by the expiry of flows; how often that is noticed here. */
+const SWEEP_MS = 10_000;
+
+function read(maps: Maps, clock: Clock): { held: Held; plan: Plan } {
+  const held = readHeld(maps);
+  return { held, plan: openPlan(held, clock()) };
+}
+
+/** Reads what the maps hold: at the start of the agent, whatever is in them. Writes nothing. Throws KernelError. */
+export function adopt(maps: Maps, clock: Clock = () => performance.now()): SyncState {
+  return { clock, known: read(maps, clock), sweptAt: clock() };
+}
+
+/** Forgets retired addresses whose entries are gone. */
+function sweepRetired(maps: Maps, { held, plan }: { held: Held; plan: Plan }): void {
+  for (const family of FAMILIES) {
+    const { retired, addresses } = plan.families[family];
+    for (const address of retired) {
+      if (mapsOf(maps, family).addresses.get(address) === AddressFlag.ADDRESS_RETIRED) continue;
+      held.entries[family].addresses.delete(address);
+      addresses.delete(address);
+      retired.delete(address);
+    }
+  }
+}
+
+/**
+ * Makes the maps hold `model`. Throws KernelError where the kernel refuses a write; nothing is half then, and the next call starts by
+ * reading the maps: call it again after a pause.
+ */
+export function sync(maps: Maps, state: SyncState, model: Model, options: CompileOptions): Synced {
+  const { clock } = state;
+  const known = state.known ?? read(maps, clock);
+  state.known = undefined;
+  const { held, plan } = known;
+  if (clock() - state.sweptAt >= SWEEP_MS) {
+    sweepRetired(maps, known);
+    state.sweptAt = clock();
+  }
+  compile(model, plan, options, clock());
+  const written = apply(maps, held, difference(held, plan));
+  settle(plan, clock());
+  state.known = known;
+  const waits = plan.refused.size > 0 && Number.isFinite(plan.retryAt);
+  return { problems: planProblems(plan), written, retryAfterMs: waits ? Math.max(0, plan.retryAt - clock()) : undefined };
+}
+
+/** The Service port behind each frontend id, by its key (`namespace/name:portName/protocol/family`): names for `dump`. */
+export function frontendNames(state: SyncState): ReadonlyMap<number, string> {
+  return state.known?.plan.ids.keys ?? new Map();
+}
