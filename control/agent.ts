@@ -1,0 +1,147 @@
+// What does the agent do in a turn? Snapshot, Model, maps; then it tells which Problems are new and remembers what it did.
+// Pure of the kernel but for the maps it is given: it runs the same over maps in memory.
+
+import type { Config } from './config.ts';
+import type { Maps } from './kernel/maps.ts';
+import { type Loop, openLoop } from './loop.ts';
+import { buildModel } from './model/build.ts';
+import type { Model, NodeFacts, Problem } from './model/model.ts';
+import { type DeviceAddresses, nodeFacts } from './model/node.ts';
+import type { Log } from './observe/log.ts';
+import { problemSet } from './observe/problems.ts';
+import type { PortName } from './observe/snapshot.ts';
+import type { Source } from './source/objects.ts';
+import { adopt, type Clock, frontendNames, sync } from './sync.ts';
+
+/** How often the maps are compared with what they must hold although nothing changed: others can write to pinned maps too. */
+const VERIFY_MS = 300_000;
+
+export interface AgentParts {
+  readonly config: Pick<Config, 'nodeName' | 'serviceCIDRs' | 'serviceProxyName' | 'detectLocal' | 'nodePortAddresses'>;
+  readonly source: Source;
+  /** What the devices say now. */
+  readonly addresses: () => DeviceAddresses;
+  readonly maps: Maps;
+  readonly log: Log;
+  /** Problems of the datapath: a device that cannot be served, a sysctl in the way. */
+  readonly datapathProblems?: () => readonly Problem[];
+  /** Called after every turn that succeeded, with the Model that is in the maps now. */
+  readonly onApplied?: (model: Model, written: number) => void;
+  /** Monotonic, in ms. */
+  readonly clock?: Clock;
+}
+
+/** What the last turns did. */
+export interface AgentReport {
+  readonly node: NodeFacts | undefined;
+  readonly hasNodeObject: boolean;
+  readonly services: number;
+  readonly turns: number;
+  /** Entries and slots written by the last turn that wrote any. */
+  readonly written: number;
+  readonly oldestChangeMs: number | undefined;
+  /** The kernel's last refusal, while it lasts. */
+  readonly refusal: string | undefined;
+  readonly refusals: number;
+  /** Times the periodic look found maps that somebody else had changed. */
+  readonly drifts: number;
+  readonly problems: readonly Problem[];
+}
+
+export interface Agent {
+  /** Something changed that the source does not tell of: node addresses, devices. */
+  dirty(): void;
+  /** Resolves when the maps hold everything noted before. */
+  settled(): Promise<void>;
+  model(): Model | undefined;
+  /** The Service port behind each frontend id. */
+  names(): ReadonlyMap<number, PortName>;
+  report(): AgentReport;
+  close(): void;
+}
+
+function logProblem(log: Log, problem: Problem): void {
+  const { message, ...fields } = problem;
+  log.warn({ ...fields }, message);
+}
+
+/** Opens the agent over maps whose contents it takes as they are. It turns first when it is dirty. Throws KernelError when the maps cannot be read. */
+export function openAgent(parts: AgentParts): Agent {
+  const { config, source, maps, log } = parts;
+  const clock = parts.clock ?? (() => performance.now());
+  let state = adopt(maps, clock);
+  let verifiedAt = clock();
+  let model: Model | undefined;
+  let written = 0;
+  let drifts = 0;
+  let syncProblems: readonly Problem[] = [];
+  const problems = problemSet();
+
+  const verify = (held: Model) => {
+    state = adopt(maps, clock);
+    const { written: repaired } = sync(maps, state, held, config);
+    verifiedAt = clock();
+    if (repaired === 0) return;
+    drifts++;
+    log.warn({ written: repaired }, 'somebody else had changed the maps; they are repaired');
+  };
+
+  const turn = () => {
+    // Row 1.11: half a list must never shrink what is there.
+    if (!source.synced) return { againAfterMs: undefined };
+    if (model !== undefined && clock() - verifiedAt >= VERIFY_MS) verify(model);
+    model = buildModel(source.objects(), nodeFacts(source.objects(), config.nodeName, parts.addresses()), config, model);
+    const synced = sync(maps, state, model, config);
+    if (synced.written > 0) written = synced.written;
+    syncProblems = synced.problems;
+    tellProblems();
+    if (synced.written > 0) log.info({ written: synced.written, services: model.services.size }, 'applied');
+    parts.onApplied?.(model, synced.written);
+    return { againAfterMs: Math.min(synced.retryAfterMs ?? VERIFY_MS, Math.max(0, verifiedAt + VERIFY_MS - clock())) };
+  };
+
+  const tellProblems = () => {
+    const { appeared, gone } = problems.replace([...(model?.problems ?? []), ...syncProblems, ...(parts.datapathProblems?.() ?? [])]);
+    for (const problem of appeared) logProblem(log, problem);
+    for (const { object, field, reason } of gone) log.info({ object, field, reason }, 'no longer a problem');
+  };
+
+  const loop: Loop = openLoop(turn, (error, pause) => {
+    log.error({ operation: error.operation, map: error.map, code: error.code, done: error.done, pauseMs: pause }, 'the kernel refused; trying again');
+  });
+  source.onChange(() => loop.dirty());
+
+  return {
+    dirty: loop.dirty,
+    settled: loop.settled,
+    model: () => model,
+    names() {
+      const ports = new Map<string, PortName>();
+      for (const service of model?.services.values() ?? []) {
+        for (const port of service.ports) ports.set(port.key, { service: `${port.namespace}/${port.service}`, port: port.portName });
+      }
+      const names = new Map<number, PortName>();
+      for (const [id, key] of frontendNames(state)) {
+        const name = ports.get(key);
+        if (name !== undefined) names.set(id, name);
+      }
+      return names;
+    },
+    report() {
+      const { oldestChangeMs, refusals, refusal, turns } = loop.state();
+      return {
+        node: model?.node,
+        hasNodeObject: source.objects().nodes.has(config.nodeName),
+        services: model?.services.size ?? 0,
+        turns,
+        written,
+        oldestChangeMs,
+        refusal: refusal?.message,
+        refusals,
+        drifts,
+        problems: problems.current(),
+      };
+    },
+    close: loop.close,
+  };
+}

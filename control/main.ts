@@ -1,0 +1,53 @@
+// sluice: which verb was asked for, and with which code does it end?
+
+import { pathToFileURL } from 'node:url';
+import { Command, CommanderError } from 'commander';
+import { agentVerb } from './cli/agent.ts';
+import { cleanupVerb } from './cli/cleanup.ts';
+import { dumpVerb } from './cli/dump.ts';
+import { EXITS, exitHelp, Refusal } from './cli/exits.ts';
+import { statusVerb } from './cli/status.ts';
+import { printable } from './cli/text.ts';
+import type { Environment } from './cli/verb.ts';
+import { loadNative } from './kernel/addon.ts';
+import { KernelError } from './kernel/maps.ts';
+import { openPinnedMaps } from './kernel/pins.ts';
+
+/** Runs one command line (without node and script) and returns its exit code. Never throws what a user can cause. */
+export async function run(words: readonly string[], environment: Environment): Promise<number> {
+  const program = new Command('sluice')
+    .description('Kubernetes Services on a node, carried by eBPF')
+    .addHelpText('after', `\nExamples:\n  sluice agent --manifests /etc/sluice/manifests\n  sluice status\n\n${exitHelp(['done', 'failed', 'usage', 'notRunning', 'precondition', 'alreadyRunning', 'nothingPinned'])}`);
+  for (const verb of [agentVerb, dumpVerb, statusVerb, cleanupVerb]) program.addCommand(verb(environment));
+  for (const command of [program, ...program.commands]) {
+    command.exitOverride().configureOutput({
+      writeOut: (text) => environment.out.write(text),
+      writeErr: (text) => environment.err.write(text),
+    });
+  }
+  try {
+    await program.parseAsync(words, { from: 'user' });
+    return EXITS.done.code;
+  } catch (error) {
+    if (error instanceof CommanderError) return error.exitCode === 0 ? EXITS.done.code : EXITS.usage.code;
+    if (error instanceof Refusal) {
+      for (const text of error.message.split('\n')) environment.err.write(`sluice: ${text}\n`);
+      return EXITS[error.exit].code;
+    }
+    // A refusal of the kernel is told in words; anything else is a bug and keeps its stack.
+    const text = error instanceof KernelError ? error.message : error instanceof Error ? (error.stack ?? error.message) : String(error);
+    environment.err.write(`sluice: ${text.split('\n').map(printable).join('\n')}\n`);
+    return EXITS.failed.code;
+  }
+}
+
+if (process.argv[1] !== undefined && import.meta.url === pathToFileURL(process.argv[1]).href) {
+  process.exitCode = await run(process.argv.slice(2), {
+    out: process.stdout,
+    err: process.stderr,
+    native: loadNative,
+    pinnedMaps: (pinDirectory) => openPinnedMaps(loadNative(), pinDirectory),
+    monotonicNs: process.hrtime.bigint,
+    now: Date.now,
+  });
+}
