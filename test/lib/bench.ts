@@ -10,6 +10,7 @@ import { addressesOf, devicesOf } from '../../control/kernel/node.ts';
 import type { DatapathOptions } from '../../control/kernel/options.ts';
 import { portWords } from '../../control/kernel/ports.ts';
 import { settingsOf } from '../../control/kernel/settings.ts';
+import { cause } from './fault.ts';
 import { type Case, type VerdictName, verdictOf } from './flow.ts';
 import { buildPacket, buildReply, type Packet, parsePacket } from './packet.ts';
 import { hostDevice, isPod, type PlaceName, type PodName, places } from './places.ts';
@@ -220,6 +221,15 @@ export function openBench({ object, manifests, masqueradeAll }: BenchOptions): B
   }
 
   function check(flow: Case): void {
+    const mend = flow.fault ? cause(maps, flow) : () => {};
+    try {
+      checkSound(flow);
+    } finally {
+      mend();
+    }
+  }
+
+  function checkSound(flow: Case): void {
     if (flow.reaches && !flow.verdict) {
       const wanted = new Set(Object.keys(flow.reaches));
       const met = new Set<PlaceName>();

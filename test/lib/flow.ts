@@ -17,6 +17,14 @@ export type Shape =
   | 'last hop' // TTL or hop limit 1
   | 'too big'; // longer than the way to the backend allows
 
+/** What is wrong around the packet. */
+export type Fault =
+  | 'every masquerade port is taken'
+  | 'the egress device has no address'
+  | 'the table of flows is full'
+  | 'there is no way to the backend' // its address is one of `unroutable`
+  | 'the slots name no backend';
+
 export interface Flow {
   /** The sentence. */
   readonly name: string;
@@ -32,6 +40,7 @@ export interface Flow {
   /** Needed where nobody is reached; else it follows from who answers and what he sees. */
   readonly verdict?: VerdictName;
   readonly shape?: Shape;
+  readonly fault?: Fault;
   /** Every connection of this client goes to one backend. */
   readonly sticks?: boolean;
 }

@@ -75,3 +75,6 @@ export function hostDevice(pod: PodName): string {
 
 /** The port that backends serve, on pods and on nodes; a node also serves 22/tcp under its own name. */
 export const backendPort = 8080;
+
+/** An address that the program test gives an unreachable route. */
+export const unroutable: Place = { 4: '192.0.2.77', 6: '2001:db8:dead::77' };

@@ -1,15 +1,11 @@
 // What do the flow tables' manifests mean on node A, and what must the maps hold? The product's own source, model and compiler.
-import { compile } from '../../control/compile/compile.ts';
-import { openPlan, settle } from '../../control/compile/plan.ts';
-import { apply } from '../../control/kernel/apply.ts';
-import { difference } from '../../control/kernel/diff.ts';
-import { readHeld } from '../../control/kernel/held.ts';
 import type { Maps } from '../../control/kernel/maps.ts';
 import { buildModel } from '../../control/model/build.ts';
 import type { Model } from '../../control/model/model.ts';
 import { nodeFacts } from '../../control/model/node.ts';
 import { openManifests } from '../../control/source/manifests.ts';
 import type { Objects } from '../../control/source/objects.ts';
+import { adopt, sync } from '../../control/sync.ts';
 import { families, nodeObjects, places, secondary } from './places.ts';
 
 /** Addresses on the devices of node A. */
@@ -32,10 +28,7 @@ export function modelOf(objects: Objects): Model {
   return buildModel(objects, node, { serviceCIDRs: [], serviceProxyName: undefined, detectLocal: { mode: 'PodInterfaces' } });
 }
 
-/** Writes to empty maps what a Model asks for. */
+/** Writes to the maps what a Model asks for. */
 export function fillMaps(maps: Maps, model: Model): void {
-  const held = readHeld(maps);
-  const plan = compile(model, openPlan(held, 0), { nodePortAddresses: { primary: true, ranges: [] } }, 0);
-  apply(maps, held, difference(held, plan));
-  settle(plan, 0);
+  sync(maps, adopt(maps), model, { nodePortAddresses: { primary: true, ranges: [] } });
 }
