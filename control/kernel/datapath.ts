@@ -1,0 +1,216 @@
+// The datapath on this node, from start to end: one agent at a time, objects loaded, maps adopted, programs at the cgroup root and at every
+// device they belong to, followed as devices come and go. Everything stays in the kernel when the agent ends.
+
+import { mkdirSync } from 'node:fs';
+import type { Features } from '../abi/layout.gen.ts';
+import type { Problem } from '../model/model.ts';
+import { type DeviceHooks, openDeviceHooks, type Wanted } from './attach.ts';
+import { attachSocketPrograms, cgroupRootOf } from './cgroup.ts';
+import { measureJiffies, probeFeatures } from './features.ts';
+import { openLedger } from './ledger.ts';
+import { type RoleChoice, rolesOf } from './links.ts';
+import { loadObjects } from './load.ts';
+import { kernelMaps, type Maps } from './maps.ts';
+import type { Native } from './native.ts';
+import type { Node } from './node.ts';
+import type { DatapathOptions } from './options.ts';
+import { mapDirectories, pinsOf, removePins } from './pins.ts';
+import { missingPreconditions } from './preconditions.ts';
+import { provenCookie } from './selftest.ts';
+import type { Clocks } from './settings.ts';
+import { type DatapathStatus, describe } from './status.ts';
+import { reservePorts, sysctlProblems } from './sysctl.ts';
+import { type ClusterView, openWriter, type Writer } from './writer.ts';
+
+const NETLINK_ROUTE = 0;
+const NETLINK_SOCK_DIAG = 4;
+
+/** What others undo (a clsact, a link, a listener's port) is noticed after this time where nothing tells of it. */
+const VERIFY_MS = 10_000;
+
+/** The machine lacks something; one line each. Nothing was touched. */
+export class PreconditionError extends Error {
+  override readonly name = 'PreconditionError';
+  readonly lines: readonly string[];
+  constructor(lines: readonly string[]) {
+    super(lines.join('\n'));
+    this.lines = lines;
+  }
+}
+
+export interface Datapath {
+  readonly maps: Maps;
+  /** The maps were there: what they hold is an earlier agent's, and flows live on. */
+  readonly adopted: boolean;
+  /**
+   * Attaches everything, once, after the maps hold what they should: programs that run see it whole. Throws where the socket hook cannot be
+   * proven; a device that refuses becomes a Problem.
+   */
+  attach(view: ClusterView): Promise<void>;
+  /** What the cluster says now; call it after each turn of the loop. Cheap where nothing changed. */
+  update(view: ClusterView): void;
+  /** Low 32 bits of jiffies64: the clock of `seen` in flows. */
+  jiffies(): number;
+  problems(): readonly Problem[];
+  /** Calls back when problems() may have changed. Returns a stop function. */
+  onProblems(callback: () => void): () => void;
+  status(): Promise<DatapathStatus>;
+  /** Lets go of the descriptors and the lock; attachments, maps and pins stay. */
+  close(): void;
+}
+
+/** Takes the pin directory's lock. undefined: another agent, or a cleanup, has it. */
+export function lockPins(native: Native, pinDirectory: string): number | undefined {
+  mkdirSync(pinDirectory, { recursive: true, mode: 0o700 });
+  return native.lock(pinDirectory);
+}
+
+/** Loads the objects and adopts the maps; attaches nothing. Throws PreconditionError, or what the kernel refused. */
+export function openDatapath(native: Native, node: Node, options: DatapathOptions): Datapath {
+  const missing = missingPreconditions(native, options);
+  if (missing.length > 0) throw new PreconditionError(missing);
+  const lock = lockPins(native, options.pinDirectory);
+  if (lock === undefined)
+    throw new PreconditionError([`another agent runs with the pin directory ${options.pinDirectory}: one agent a node`]);
+  try {
+    const features = probeFeatures(native);
+    return run(native, node, options, features, lock);
+  } catch (error) {
+    native.closeFd(lock);
+    throw error;
+  }
+}
+
+function run(native: Native, node: Node, options: DatapathOptions, features: Features, lock: number): Datapath {
+  const pins = pinsOf(options.pinDirectory, options.mapSizes);
+  const ledger = openLedger(options.stateDirectory);
+  const loaded = loadObjects(native, pins, options, features);
+  const maps = kernelMaps(native, loaded.maps);
+  const cgroupRoot = options.hooks.socket === 'off' ? undefined : cgroupRootOf(options.cgroupRoot);
+  const netlink = native.netlinkOpen(NETLINK_ROUTE, 0);
+  const diag = native.netlinkOpen(NETLINK_SOCK_DIAG, 0);
+  const hooks: DeviceHooks = openDeviceHooks(native, pins, ledger, netlink);
+  const stops: (() => void)[] = [];
+  const callbacks = new Set<() => void>();
+  let writer: Writer | undefined;
+  let roles: ReadonlyMap<number, RoleChoice> = new Map();
+  let refusals: ReadonlyMap<number, Error> = new Map();
+  let standing: readonly Problem[] = [];
+
+  function program(name: string): number {
+    const fd = loaded.programs[name];
+    if (fd === undefined) throw new Error(`tc.o has no program ${name}`);
+    return fd;
+  }
+
+  function readClock() {
+    native.testRun(program('probe_clock'), new Uint8Array(64), {});
+    const test = maps.self_tests.get(0);
+    if (test === undefined) throw new Error('self_tests has no entry');
+    return test;
+  }
+
+  /** Programs to devices by their roles. A device's entry in the map is there before its programs are. */
+  function follow(view: ClusterView): void {
+    const network = node.network.current();
+    roles = rolesOf(network, { ...options, nodeAddresses: view.nodeAddresses });
+    refusals = hooks.apply(options.hooks.tc ? wantedOf(roles, program) : []);
+    standing = [
+      ...sysctlProblems({ ipv6: network.addresses.some((entry) => entry.family === 6 && entry.scope === 0) }),
+      ...refusalProblems(refusals, node),
+    ];
+    for (const callback of callbacks) callback();
+  }
+
+  async function attach(view: ClusterView): Promise<void> {
+    const jiffiesPerSecond = await measureJiffies(readClock);
+    let netnsCookie = 0n;
+    if (cgroupRoot !== undefined) {
+      attachSocketPrograms(native, pins.cgroupLinks, cgroupRoot, loaded.programs);
+      try {
+        netnsCookie = provenCookie(native, maps, cgroupRoot);
+      } catch (error) {
+        removePins(pins.cgroupLinks);
+        throw error;
+      }
+    } else {
+      removePins(pins.cgroupLinks);
+    }
+    const clocks: Clocks = { netnsCookie, jiffiesPerSecond };
+    reservePorts(ledger, options.snatPorts);
+    const opened = openWriter(native, maps, diag, options, clocks);
+    writer = opened;
+    opened.write(node.network, view);
+    follow(view);
+    // Nothing refers to the maps of another layout or size any more.
+    for (const directory of mapDirectories(options.pinDirectory)) if (directory !== pins.maps) removePins(directory);
+
+    const again = () => {
+      opened.write(node.network, opened.view());
+      follow(opened.view());
+    };
+    const timer = setInterval(again, VERIFY_MS);
+    stops.push(node.network.onChange(again), () => clearInterval(timer));
+    // Our own filters are told of too: looking again finds nothing to do.
+    if (hooks.mode === 'clsact') stops.push(node.network.onFilterChange(() => follow(opened.view())));
+  }
+
+  return {
+    maps,
+    adopted: loaded.adopted,
+    attach,
+    update(view) {
+      if (writer === undefined) return;
+      const before = writer.view();
+      writer.write(node.network, view);
+      if (before.nodeAddresses.join() !== view.nodeAddresses.join()) follow(view);
+    },
+    jiffies: () => Number(BigInt.asUintN(32, readClock().jiffies)),
+    problems: () => [...standing, ...(writer?.problems() ?? [])],
+    onProblems(callback) {
+      callbacks.add(callback);
+      return () => callbacks.delete(callback);
+    },
+    status: () =>
+      describe({
+        native,
+        options,
+        features,
+        cgroupRoot,
+        hooks,
+        roles,
+        refusals,
+        network: node.network.current(),
+        maps,
+        descriptors: loaded.maps,
+        adopted: loaded.adopted,
+      }),
+    close() {
+      for (const stop of stops) stop();
+      loaded.close();
+      native.closeFd(netlink);
+      native.closeFd(diag);
+      native.closeFd(lock);
+    },
+  };
+}
+
+function wantedOf(roles: ReadonlyMap<number, RoleChoice>, program: (name: string) => number): Wanted[] {
+  const prefixes = { nic: 'nic', tunnel: 'nic', pod: 'pod', l3: 'l3' } as const;
+  return [...roles].flatMap(([ifindex, { role }]) => {
+    if (role === 'none') return [];
+    return [{ ifindex, programs: { ingress: program(`${prefixes[role]}_ingress`), egress: program(`${prefixes[role]}_egress`) } }];
+  });
+}
+
+function refusalProblems(refusals: ReadonlyMap<number, Error>, node: Node): Problem[] {
+  return [...refusals].map(([ifindex, error]) => {
+    const name = node.network.current().links.get(ifindex)?.name ?? String(ifindex);
+    return {
+      object: 'Agent',
+      field: name,
+      reason: 'AttachFailed',
+      message: `no program at device ${name}, whose packets are not served: ${error.message}`,
+    };
+  });
+}

@@ -1,0 +1,19 @@
+// On which ports does this host wait for packets? TCP listeners and UDP sockets without a peer, of both families: a masquerade never uses
+// them (9.10).
+
+import type { Native } from './native.ts';
+import { AF_BOTH, IPPROTO_TCP, IPPROTO_UDP, LISTENING, socketsIn, socketsRequest, UNCONNECTED } from './sockdiag.ts';
+
+/** Ports in use in the process's network namespace. diag: an AF_NETLINK SOCK_DIAG descriptor. */
+export function listeningPorts(native: Native, diag: number): Set<number> {
+  const ports = new Set<number>();
+  for (const family of AF_BOTH) {
+    for (const [protocol, states] of [
+      [IPPROTO_TCP, LISTENING],
+      [IPPROTO_UDP, UNCONNECTED],
+    ] as const) {
+      for (const socket of socketsIn(native.netlinkRequest(diag, socketsRequest(family, protocol, states)))) ports.add(socket.port);
+    }
+  }
+  return ports;
+}

@@ -1,0 +1,78 @@
+// How do our objects get into the kernel? With the maps that an earlier agent left where they have our shape, with new ones where not.
+// A refusal leaves whatever is attached as it is.
+
+import { existsSync, mkdirSync } from 'node:fs';
+import { encoded } from '../abi/codec.ts';
+import { Features, MAPS, type MapName } from '../abi/layout.gen.ts';
+import type { Native, NativeObject } from './native.ts';
+import type { DatapathOptions } from './options.ts';
+import type { Pins } from './pins.ts';
+import { objectPath } from './preconditions.ts';
+
+/** Lines of the verifier's log that an error shows: the last ones say what it refused. */
+const LOG_LINES = 12;
+
+/** Objects in the kernel: descriptors by name. */
+export interface Loaded {
+  /** Pinned; every map of the page. */
+  readonly maps: Readonly<Record<string, number>>;
+  readonly programs: Readonly<Record<string, number>>;
+  /** All maps were there: flows live on. */
+  readonly adopted: boolean;
+  close(): void;
+}
+
+/** Loads tc.o, and sock.o where the socket hook is on. Throws an Error that names the program the kernel refused. */
+export function loadObjects(native: Native, pins: Pins, options: Pick<DatapathOptions, 'hooks' | 'mapSizes'>, features: Features): Loaded {
+  const found: Record<string, number> = {};
+  const objects: NativeObject[] = [];
+  const close = () => {
+    for (const object of objects) object.close();
+    for (const fd of Object.values(found)) native.closeFd(fd);
+  };
+  const names = Object.keys(MAPS) as MapName[];
+  try {
+    for (const name of names) {
+      const fd = existsSync(pins.map(name)) ? native.openPin(pins.map(name)) : undefined;
+      if (fd !== undefined) found[name] = fd;
+    }
+    const rodata = { '.rodata.features': encoded(Features, features) };
+    const created = names.filter((name) => found[name] === undefined);
+    const sizes = Object.fromEntries(created.map((name) => [name, options.mapSizes[name] ?? MAPS[name].maxEntries]));
+    const tc = load(native, 'tc', { maps: found, mapSizes: sizes, rodata });
+    objects.push(tc);
+    mkdirSync(pins.maps, { recursive: true });
+    for (const name of created) native.pin(mapOf(tc, name), pins.map(name));
+    const maps = Object.fromEntries(names.map((name) => [name, found[name] ?? mapOf(tc, name)]));
+    if (options.hooks.socket === 'off') return { maps, programs: tc.programs, adopted: created.length === 0, close };
+    const sock = load(native, 'sock', { maps, rodata });
+    objects.push(sock);
+    return { maps, programs: { ...tc.programs, ...sock.programs }, adopted: created.length === 0, close };
+  } catch (error) {
+    close();
+    throw error;
+  }
+}
+
+function load(native: Native, name: 'tc' | 'sock', options: Parameters<Native['load']>[1]): NativeObject {
+  try {
+    return native.load(objectPath(name), options);
+  } catch (cause) {
+    throw cause instanceof Error ? new Error(refusal(name, cause), { cause }) : cause;
+  }
+}
+
+/** One sentence and the end of the verifier's log. libbpf writes `prog 'NAME': …` about the program that failed. */
+export function refusal(object: string, error: Error): string {
+  const log = 'log' in error ? String(error.log) : '';
+  const program = [...log.matchAll(/prog '([^']+)'/g)].at(-1)?.[1];
+  const what = program === undefined ? `${object}.o` : `program ${program} of ${object}.o`;
+  const lines = log.trimEnd().split('\n').slice(-LOG_LINES);
+  return [`the kernel refused ${what}: ${error.message}`, ...lines.filter((line) => line !== '').map((line) => `  ${line}`)].join('\n');
+}
+
+function mapOf(object: NativeObject, name: string): number {
+  const fd = object.maps[name];
+  if (fd === undefined) throw new Error(`the object has no map ${name}: it was built from another bpf/abi.h`);
+  return fd;
+}

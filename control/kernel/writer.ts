@@ -1,0 +1,83 @@
+// What do settings, devices and snat_ports hold? Derived from the options, the network and what the cluster says, and written where it
+// differs from what is there.
+
+import type { Device } from '../abi/layout.gen.ts';
+import type { Address, Problem } from '../model/model.ts';
+import { listeningPorts } from './listeners.ts';
+import type { Maps } from './maps.ts';
+import type { Native } from './native.ts';
+import type { NetworkWatch } from './network.ts';
+import { devicesOf } from './node.ts';
+import type { DatapathOptions } from './options.ts';
+import { portWords } from './ports.ts';
+import { type Clocks, type ClusterPrefixes, settingsOf } from './settings.ts';
+
+/** What the cluster says that is about the node and not about a Service. */
+export interface ClusterView extends ClusterPrefixes {
+  /** Node addresses, the primary of each family first. */
+  readonly nodeAddresses: readonly Address[];
+  /** Node ports that are programmed: no masquerade uses them. */
+  readonly nodePorts: ReadonlySet<number>;
+}
+
+export interface Writer {
+  /** Writes what differs. Throws KernelError. */
+  write(network: NetworkWatch, view: ClusterView): void;
+  /** As last written. */
+  view(): ClusterView;
+  problems(): readonly Problem[];
+}
+
+/** diag: an AF_NETLINK SOCK_DIAG descriptor. */
+export function openWriter(native: Native, maps: Maps, diag: number, options: DatapathOptions, clocks: Clocks): Writer {
+  // 0 says "never looked up" in a flow, and what an earlier agent's flows remember must not be this one's.
+  const generations = (maps.settings.get(0)?.route_generation ?? 0) + 1;
+  const devices = new Map([...maps.devices.entries()].map(([ifindex, device]) => [ifindex, JSON.stringify(device)]));
+  let settingsText = '';
+  let words: readonly bigint[] = [];
+  let current: ClusterView = { serviceCIDRs: [], localPrefixes: undefined, nodeAddresses: [], nodePorts: new Set() };
+  let problems: readonly Problem[] = [];
+
+  function writeDevices(network: NetworkWatch): void {
+    const wanted = devicesOf(network.current(), current.nodeAddresses);
+    const changed: [number, Device][] = [];
+    for (const [ifindex, device] of wanted) {
+      const text = JSON.stringify(device);
+      if (devices.get(ifindex) !== text) changed.push([ifindex, device]);
+    }
+    const gone = [...devices.keys()].filter((ifindex) => !wanted.has(ifindex));
+    maps.devices.deleteMany(gone);
+    for (const ifindex of gone) devices.delete(ifindex);
+    maps.devices.setMany(changed);
+    for (const [ifindex, device] of changed) devices.set(ifindex, JSON.stringify(device));
+  }
+
+  function writePorts(): void {
+    const next = portWords(options.snatPorts, new Set([...listeningPorts(native, diag), ...current.nodePorts]));
+    const changed = next.flatMap((word, index) => (words[index] === word ? [] : [[index, word] as const]));
+    maps.snat_ports.setMany(changed);
+    words = next;
+  }
+
+  function writeSettings(network: NetworkWatch): void {
+    const generation = (generations + network.changes()) >>> 0 || 1;
+    const made = settingsOf(options, clocks, current, generation);
+    problems = made.problems;
+    const text = JSON.stringify(made.settings, (_, value: unknown) => (typeof value === 'bigint' ? value.toString() : value));
+    if (text === settingsText) return;
+    maps.settings.set(0, made.settings);
+    settingsText = text;
+  }
+
+  return {
+    write(network, view) {
+      current = view;
+      writeDevices(network);
+      writePorts();
+      // Last: its route generation makes flows look the new devices up.
+      writeSettings(network);
+    },
+    view: () => current,
+    problems: () => problems,
+  };
+}
