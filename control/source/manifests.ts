@@ -220,6 +220,8 @@ export function openManifests(directory: string): Manifests {
     const now = performance.now();
     let delay = POLL_MS;
     let reading = false;
+    // Throws where the directory itself is away: its files are then not gone one by one.
+    statSync(directory);
     if (lookAtAll) {
       directoryProblems = watchDirectory();
       for (const name of readdirSync(directory)) if (MANIFEST.test(name)) suspects.add(name);
