@@ -3,6 +3,7 @@
 
 import { existsSync, readdirSync, rmdirSync, rmSync } from 'node:fs';
 import { removeFilters } from './attach.ts';
+import { LockedError } from './datapath.ts';
 import { openLedger } from './ledger.ts';
 import type { Native } from './native.ts';
 import { linkOf, linksRequest, messagesIn } from './netlink.ts';
@@ -27,7 +28,7 @@ export function cleanup(native: Native, options: Pick<DatapathOptions, 'pinDirec
   const removed: string[] = [];
   const lock = existsSync(options.pinDirectory) ? native.lock(options.pinDirectory) : undefined;
   if (existsSync(options.pinDirectory) && lock === undefined) {
-    throw new Error(`an agent runs with the pin directory ${options.pinDirectory}: stop it first`);
+    throw new LockedError(`an agent runs with the pin directory ${options.pinDirectory}: stop it first`);
   }
   try {
     // Programs before maps: a program that runs keeps its maps whole to its last packet.

@@ -38,6 +38,11 @@ export class PreconditionError extends Error {
   }
 }
 
+/** Another agent has this node. Nothing was touched. */
+export class LockedError extends Error {
+  override readonly name = 'LockedError';
+}
+
 export interface Datapath {
   readonly maps: Maps;
   /** The maps were there: what they hold is an earlier agent's, and flows live on. */
@@ -65,13 +70,12 @@ export function lockPins(native: Native, pinDirectory: string): number | undefin
   return native.lock(pinDirectory);
 }
 
-/** Loads the objects and adopts the maps; attaches nothing. Throws PreconditionError, or what the kernel refused. */
+/** Loads the objects and adopts the maps; attaches nothing. Throws PreconditionError, LockedError, or what the kernel refused. */
 export function openDatapath(native: Native, node: Node, options: DatapathOptions): Datapath {
   const missing = missingPreconditions(native, options);
   if (missing.length > 0) throw new PreconditionError(missing);
   const lock = lockPins(native, options.pinDirectory);
-  if (lock === undefined)
-    throw new PreconditionError([`another agent runs with the pin directory ${options.pinDirectory}: one agent a node`]);
+  if (lock === undefined) throw new LockedError(`another agent runs with the pin directory ${options.pinDirectory}: one agent a node`);
   try {
     const features = probeFeatures(native);
     return run(native, node, options, features, lock);

@@ -1,0 +1,305 @@
+// Does the node side put programs where they belong, keep them there, and leave nothing behind? With the real objects, in a network
+// namespace, a bpffs and a cgroup of the test's own.
+
+import assert from 'node:assert/strict';
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { after, afterEach, beforeEach, describe, test } from 'node:test';
+import { loadNative } from '../control/kernel/addon.ts';
+import { cleanup } from '../control/kernel/cleanup.ts';
+import { type Datapath, LockedError, openDatapath, PreconditionError } from '../control/kernel/datapath.ts';
+import type { Native } from '../control/kernel/native.ts';
+import { type Node, openNode } from '../control/kernel/node.ts';
+import type { DatapathOptions } from '../control/kernel/options.ts';
+import { openPinnedMaps } from '../control/kernel/pins.ts';
+import { objectPath } from '../control/kernel/preconditions.ts';
+import type { ClusterView } from '../control/kernel/writer.ts';
+import { enterOwnNamespace, namesIn, openSandbox, run, until } from './lib/sandbox.ts';
+
+enterOwnNamespace(import.meta.filename);
+
+const native = loadNative();
+const sandbox = openSandbox();
+after(() => sandbox.close());
+
+const TCX_INGRESS = 46;
+const CONNECT4 = 10;
+const view: ClusterView = {
+  serviceCIDRs: ['10.96.0.0/16', 'fd96::/112'],
+  localPrefixes: undefined,
+  nodeAddresses: ['10.1.0.2'],
+  nodePorts: new Set([30000, 16400]),
+};
+
+/** The kernel of before 6.6: it has no tcx. */
+const withoutTcx: Native = {
+  ...native,
+  query(target, attachType) {
+    if (attachType === TCX_INGRESS || attachType === TCX_INGRESS + 1) throw Object.assign(new Error('no such hook'), { code: 'EINVAL' });
+    return native.query(target, attachType);
+  },
+};
+
+const open: { close(): void }[] = [];
+
+/** An agent's node side, attached. */
+async function start(
+  options: Partial<DatapathOptions> = {},
+  calls: Native = native,
+): Promise<{ node: Node; datapath: Datapath; stop: () => void }> {
+  const all = { ...sandbox.options, ...options };
+  const node = openNode(calls, all);
+  open.push(node);
+  const datapath = openDatapath(calls, node, all);
+  open.push(datapath);
+  await datapath.attach(view);
+  const stop = () => {
+    for (const one of open.splice(0)) one.close();
+  };
+  return { node, datapath, stop };
+}
+
+/** sysfs shows the namespace it was mounted in: ask the kernel. */
+function indexOf(name: string): number {
+  return (JSON.parse(run(`ip -json link show dev ${name}`)) as { ifindex: number }[])[0]!.ifindex;
+}
+
+function programsAt(device: string): number[] {
+  return native.query(indexOf(device), TCX_INGRESS).programIds;
+}
+
+function programsAtCgroup(): number[] {
+  const directory = native.openDirectory(sandbox.options.cgroupRoot ?? '');
+  const { programIds } = native.query(directory, CONNECT4);
+  native.closeFd(directory);
+  return programIds;
+}
+
+const reservedPorts = '/proc/sys/net/ipv4/ip_local_reserved_ports';
+
+beforeEach(() => {
+  run(`ip link add nic0 type veth peer name far0 netns ${sandbox.elsewhere}`);
+  run(`ip link add pod0 type veth peer name eth0 netns ${sandbox.elsewhere}`);
+  run('ip link add bridge0 type bridge');
+  run('ip address add 10.1.0.2/24 dev nic0');
+  for (const device of ['nic0', 'pod0', 'bridge0']) run(`ip link set ${device} up`);
+  run('ip route add default via 10.1.0.1');
+  writeFileSync(reservedPorts, '5000-5001,16390\n');
+});
+
+afterEach(() => {
+  for (const one of open.splice(0)) one.close();
+  cleanup(native, sandbox.options);
+  for (const device of ['nic0', 'pod0', 'bridge0']) run(`ip link delete ${device}`);
+});
+
+describe('datapath', () => {
+  test('programs are where the roles say, and status says why', async () => {
+    const { datapath } = await start();
+    const status = await datapath.status();
+    const seen = Object.fromEntries(status.devices.map((device) => [device.name, [device.role, device.mode, device.why]]));
+    assert.deepEqual(seen, {
+      lo: ['none', undefined, 'loopback'],
+      nic0: ['nic', 'tcx', 'has the default route'],
+      pod0: ['pod', 'tcx', 'veth whose peer is in another namespace'],
+      bridge0: ['none', undefined, 'a bridge: its ports have the programs'],
+    });
+    assert.equal(programsAt('nic0').length, 1);
+    assert.equal(programsAt('pod0').length, 1);
+    assert.equal(programsAt('bridge0').length, 0);
+    assert.equal(programsAtCgroup().length, 1);
+    assert.deepEqual(
+      status.devices.flatMap((device) => device.before),
+      [],
+    );
+    assert.equal(status.maps.find((map) => map.name === 'devices')?.entries, 3);
+  });
+
+  test('settings, devices and ports say what the node is', async () => {
+    const { datapath, node } = await start();
+    const settings = datapath.maps.settings.get(0);
+    assert(settings !== undefined);
+    assert([100, 250, 300, 1000].includes(settings.jiffies_per_second));
+    assert.notEqual(settings.host_netns_cookie, 0n);
+    assert.equal(settings.tcp_established_timeout, 86400 * settings.jiffies_per_second);
+    assert.deepEqual(settings.service4[0], { network: '10.96.0.0', mask: '255.255.0.0' });
+    assert.equal(settings.service_count6, 1);
+    assert.deepEqual(datapath.maps.devices.get(indexOf('pod0'))?.address4, '10.1.0.2');
+    assert.equal(datapath.maps.devices.get(indexOf('nic0'))?.mac.length, 17);
+    assert.deepEqual(node.addresses(), { localAddresses: ['10.1.0.2'], defaultRouteAddresses: ['10.1.0.2'] });
+
+    const usable = (port: number) => ((datapath.maps.snat_ports.get(port >> 6) ?? 0n) >> BigInt(port & 63)) & 1n;
+    assert.deepEqual([usable(16383), usable(16384), usable(16400), usable(16511), usable(16512)], [0n, 1n, 0n, 1n, 0n]);
+    datapath.update({ ...view, nodePorts: new Set([16401]) });
+    assert.deepEqual([usable(16400), usable(16401)], [1n, 0n]);
+    assert.equal(readFileSync(reservedPorts, 'utf8').trim(), '5000-5001,16384-16511');
+  });
+
+  test('devices that come get programs, those that go leave no pin, and every change ends remembered ways', async () => {
+    const { datapath } = await start();
+    const generation = () => datapath.maps.settings.get(0)?.route_generation ?? 0;
+    const first = generation();
+    run(`ip link add pod1 type veth peer name eth1 netns ${sandbox.elsewhere}`);
+    const index = indexOf('pod1');
+    await until('programs at pod1', () => native.query(index, TCX_INGRESS).programIds.length === 1);
+    const pins = () => namesIn(`${sandbox.options.pinDirectory}/links/device`);
+    assert(pins().includes(`${index}-ingress`));
+    assert(generation() > first);
+    run('ip link delete pod1');
+    await until('no pin of pod1', () => !pins().includes(`${index}-ingress`));
+    assert.equal(datapath.maps.devices.get(index), undefined);
+  });
+
+  test('a restart adopts the maps and replaces every program in place', async () => {
+    const before = await start();
+    before.datapath.maps.addresses4.set('10.96.0.10', 4);
+    const generation = before.datapath.maps.settings.get(0)?.route_generation ?? 0;
+    const links = native.query(indexOf('nic0'), TCX_INGRESS);
+    const socketPrograms = programsAtCgroup();
+    before.stop();
+    assert.deepEqual(native.query(indexOf('nic0'), TCX_INGRESS), links, 'nothing is detached when the agent ends');
+    assert.equal(openPinnedMaps(native, sandbox.options.pinDirectory)?.addresses4.get('10.96.0.10'), 4);
+
+    const { datapath } = await start();
+    assert.equal(datapath.adopted, true);
+    assert.equal(datapath.maps.addresses4.get('10.96.0.10'), 4);
+    const now = native.query(indexOf('nic0'), TCX_INGRESS);
+    assert.deepEqual(now.linkIds, links.linkIds, 'the link is the same');
+    assert.notDeepEqual(now.programIds, links.programIds, 'its program is the new one');
+    assert.notDeepEqual(programsAtCgroup(), socketPrograms);
+    assert.equal(programsAtCgroup().length, 1);
+    assert((datapath.maps.settings.get(0)?.route_generation ?? 0) > generation);
+  });
+
+  test('another map size makes new maps beside, and the old ones go when the programs are swapped', async () => {
+    const before = await start();
+    const directories = () => namesIn(sandbox.options.pinDirectory).filter((name) => name !== 'links');
+    const old = directories();
+    before.stop();
+    const { datapath } = await start({ mapSizes: { ...sandbox.options.mapSizes, flows4: 8192 } });
+    assert.equal(datapath.adopted, false);
+    assert.equal(datapath.maps.flows4.maxEntries, 8192);
+    assert.equal(directories().length, 1);
+    assert.notDeepEqual(directories(), old);
+    assert.equal(programsAt('nic0').length, 1);
+  });
+
+  test('a refused load leaves the old programs, and the error names the program', async () => {
+    const before = await start();
+    const programs = programsAt('nic0');
+    before.stop();
+    const log = `libbpf: prog 'nic_ingress': BPF program load failed: Invalid argument\n${'0: R1\n'.repeat(50)}R6 invalid mem access 'scalar'\n`;
+    const refusing: Native = {
+      ...native,
+      load(path, options) {
+        if (path === objectPath('tc')) throw Object.assign(new Error('bpf_object__load: EINVAL'), { code: 'EINVAL', log });
+        return native.load(path, options);
+      },
+    };
+    await assert.rejects(start({}, refusing), /refused program nic_ingress of tc\.o.*invalid mem access/s);
+    assert.deepEqual(programsAt('nic0'), programs);
+  });
+
+  test('what precedes us is seen, what detached us is repaired', async () => {
+    const { datapath, node } = await start();
+    const object = native.load(objectPath('probe'), { programs: ['probe_checksum'] });
+    const foreign = native.linkCreate(object.programs.probe_checksum ?? -1, indexOf('nic0'), TCX_INGRESS, 8);
+    const nic = async () => (await datapath.status()).devices.find((device) => device.name === 'nic0');
+    assert.match((await nic())?.before.join() ?? '', /^ingress: program \d+$/);
+    native.closeFd(foreign);
+    object.close();
+    assert.deepEqual((await nic())?.before, []);
+
+    const link = native.openPin(`${sandbox.options.pinDirectory}/links/device/${indexOf('nic0')}-ingress`) ?? -1;
+    native.linkDetach(link);
+    native.closeFd(link);
+    assert.equal(programsAt('nic0').length, 0);
+    run('ip link set nic0 mtu 1400');
+    await until('the program is back', () => programsAt('nic0').length === 1);
+    assert.equal(node.network.current().links.get(indexOf('nic0'))?.mtu, 1400);
+  });
+
+  test('a second agent and a cleanup are refused while one runs', async () => {
+    const { node } = await start();
+    assert.throws(
+      () => openDatapath(native, node, sandbox.options),
+      (error) => error instanceof LockedError && /another agent runs/.test(error.message),
+    );
+    assert.throws(() => cleanup(native, sandbox.options), /an agent runs/);
+    assert.equal(programsAt('nic0').length, 1);
+  });
+
+  test('missing preconditions are told before anything is touched', () => {
+    const node = openNode(native, sandbox.options);
+    open.push(node);
+    const options = { ...sandbox.options, pinDirectory: `${sandbox.options.stateDirectory}/pins`, cgroupRoot: '/proc' };
+    assert.throws(
+      () => openDatapath(native, node, options),
+      (error) => error instanceof PreconditionError && error.lines.length === 2,
+    );
+    assert.equal(existsSync(options.pinDirectory), false);
+  });
+
+  test('hooks can be switched off one by one', async () => {
+    const first = await start({ hooks: { tc: false, socket: 'host-only' } });
+    assert.equal(programsAt('nic0').length, 0);
+    assert.equal(programsAtCgroup().length, 1);
+    first.stop();
+    const { datapath } = await start({ hooks: { tc: true, socket: 'off' } });
+    assert.equal(programsAt('nic0').length, 1);
+    assert.equal(programsAtCgroup().length, 0);
+    assert.match((await datapath.status()).unserved.map((row) => row.who).join(), /127\.0\.0\.0\/8/);
+  });
+
+  test('the socket hook at a place that does not see the node is refused', async () => {
+    run(`mkdir ${sandbox.options.cgroupRoot}/aside`);
+    try {
+      await assert.rejects(start({ cgroupRoot: `${sandbox.options.cgroupRoot}/aside` }), /does not see this process/);
+      assert.deepEqual(namesIn(`${sandbox.options.pinDirectory}/links/cgroup`), []);
+    } finally {
+      run(`rmdir ${sandbox.options.cgroupRoot}/aside`);
+    }
+  });
+
+  test('cleanup removes everything of ours and nothing else, and again does nothing', async () => {
+    const { stop } = await start();
+    stop();
+    assert(cleanup(native, sandbox.options).length > 0);
+    assert.equal(programsAt('nic0').length + programsAt('pod0').length + programsAtCgroup().length, 0);
+    assert.deepEqual(namesIn(sandbox.options.pinDirectory), []);
+    assert.equal(existsSync(sandbox.options.pinDirectory), false);
+    assert.equal(existsSync(sandbox.options.stateDirectory), false);
+    assert.equal(readFileSync(reservedPorts, 'utf8').trim(), '5000-5001,16390');
+    assert.deepEqual(cleanup(native, sandbox.options), []);
+  });
+});
+
+describe('datapath without tcx', () => {
+  const filters = (device: string) => run(`tc filter show dev ${device} ingress`);
+
+  test('filters of clsact, replaced in place, repaired when somebody deletes the clsact', async () => {
+    const before = await start({}, withoutTcx);
+    assert.match(filters('nic0'), /pref 1 bpf.*handle 0x51ce nic_ingress/s);
+    assert.equal((await before.datapath.status()).devices.find((device) => device.name === 'pod0')?.mode, 'clsact');
+    const first = filters('nic0');
+    before.stop();
+    const { datapath } = await start({}, withoutTcx);
+    assert.notEqual(filters('nic0'), first, 'the program is the new one');
+    assert.equal(filters('nic0').match(/handle/g)?.length, 1);
+    run('tc qdisc delete dev nic0 clsact');
+    await until('the filter is back', () => filters('nic0').includes('nic_ingress'));
+    assert.deepEqual((await datapath.status()).devices.find((device) => device.name === 'nic0')?.before, []);
+  });
+
+  test("another's clsact and filter stay, and a filter before ours is seen", async () => {
+    run('tc qdisc add dev nic0 clsact');
+    const { datapath, stop } = await start({}, withoutTcx);
+    run(`tc filter add dev nic0 ingress pref 1 handle 1 bpf da object-file ${objectPath('probe')} section tc`);
+    const nic = (await datapath.status()).devices.find((device) => device.name === 'nic0');
+    assert.match(nic?.before.join() ?? '', /^ingress: filter pref 1 bpf/);
+    stop();
+    cleanup(withoutTcx, sandbox.options);
+    assert.doesNotMatch(filters('nic0'), /nic_ingress/);
+    assert.match(filters('nic0'), /handle 0x1 /);
+    assert.doesNotMatch(run('tc qdisc show dev pod0'), /clsact/, 'ours goes');
+  });
+});
