@@ -2,13 +2,14 @@
 // the machine's own devices. Whatever is made is removed by close(), by the end of the process however it comes, or by the next run.
 import { type ChildProcess, spawn } from 'node:child_process';
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmdirSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type ExecaError, execa, execaSync } from 'execa';
 import { type NodeName, nodeNames, type PlaceName, podNames } from './places.ts';
 import { type Lane, namespaceSteps, type Step } from './topology.ts';
 
 const prefix = 'sluice-lab-';
+/** Where the labs' directories are: root's alone. */
+const home = '/run';
 const cgroupRoot = () => {
   const line = readFileSync('/proc/mounts', 'utf8')
     .split('\n')
@@ -32,6 +33,8 @@ export interface Lab {
   /** Starts a command in a place and leaves it running. With a channel it is a Node process that is spoken to by messages. */
   start(place: PlaceName | 'router', command: string, args: readonly string[], options?: { channel: boolean }): ChildProcess;
   close(): void;
+  /** Leaves the lab and all that runs in it behind when this process ends; removeLab(name) is for whoever comes after. */
+  leave(): void;
 }
 
 export interface RunOptions {
@@ -68,19 +71,19 @@ function removeCgroup(path: string): void {
 }
 
 /** Removes all that the lab of that name made; what is not there is no failure. */
-function removeLab(name: string): void {
+export function removeLab(name: string): void {
   const root = cgroupRoot();
   for (const entry of readdirSync(root)) if (entry.startsWith(`${name}-`)) removeCgroup(join(root, entry));
   for (const namespace of existsSync('/run/netns') ? readdirSync('/run/netns') : [])
     if (namespace.startsWith(`${name}-`)) execaSync('ip', ['netns', 'delete', namespace]);
-  const directory = join(tmpdir(), name);
+  const directory = join(home, name);
   if (readFileSync('/proc/mounts', 'utf8').includes(` ${directory}/bpf `)) execaSync('umount', [`${directory}/bpf`]);
   rmSync(directory, { recursive: true, force: true });
 }
 
 /** Removes what runs left behind whose process is gone. */
 function sweep(): void {
-  const names = [cgroupRoot(), '/run/netns', tmpdir()].flatMap((path) => (existsSync(path) ? readdirSync(path) : []));
+  const names = [cgroupRoot(), '/run/netns', home].flatMap((path) => (existsSync(path) ? readdirSync(path) : []));
   const labs = new Set(names.flatMap((name) => new RegExp(`^${prefix}(\\d+)-\\d+`).exec(name)?.[0] ?? []));
   for (const lab of labs) if (!existsSync(`/proc/${lab.slice(prefix.length).split('-')[0]}`)) removeLab(lab);
 }
@@ -93,17 +96,18 @@ function take(step: Step, name: (place: string) => string): void {
   if (result.exitCode !== 0) throw new Error(`${step.run.join(' ')}: ${result.stderr}`);
 }
 
-/** Builds the lab of a lane. Needs root. What a dead run left behind is removed first. */
-export function openLab(lane: Lane): Lab {
+/** Builds the lab of a lane. Needs root. What a dead run left behind is removed first, and so is a lab of the same given name. */
+export function openLab(lane: Lane, given?: string): Lab {
   sweep();
-  const lab = `${prefix}${process.pid}-${++opened}`;
+  if (given !== undefined) removeLab(given);
+  const lab = given ?? `${prefix}${process.pid}-${++opened}`;
   const name = (place: string) => `${lab}-${place === 'stranger' ? 'outside' : place}`;
   const close = () => {
     open.delete(close);
     removeLab(lab);
   };
   open.add(close);
-  const directory = join(tmpdir(), lab);
+  const directory = join(home, lab);
   const cgroupOf = (place: PlaceName | 'router') =>
     join(cgroupRoot(), `${lab}-${place === 'nodeA' || place === 'nodeB' ? place : nodeOf(place)}`);
   const nodeOf = (place: PlaceName | 'router') => (/^(a|clientA)/.test(place) ? 'nodeA' : /^(b|clientB)/.test(place) ? 'nodeB' : 'outside');
@@ -145,5 +149,6 @@ export function openLab(lane: Lane): Lab {
     start: (place, command, args, { channel } = { channel: false }) =>
       spawn('sh', entered(place, command, args), { stdio: channel ? ['ignore', 'inherit', 'inherit', 'ipc'] : ['ignore', 'pipe', 'pipe'] }),
     close,
+    leave: () => open.delete(close),
   };
 }

@@ -206,11 +206,14 @@ function netfilterSteps(node: NodeName): Step[] {
 }
 
 function nodeSteps(lane: Lane, node: NodeName): Step[] {
-  const bridge = [ip(node, 'link add cni0 type bridge', 'link set cni0 up', ...addresses('cni0', gateways[node], lengths(networks[node])))];
+  // Without a bridge there is nothing to set, and on many machines no such setting.
+  const bridge = [
+    ip(node, 'link add cni0 type bridge', 'link set cni0 up', ...addresses('cni0', gateways[node], lengths(networks[node]))),
+    sysctl(node, ...['iptables', 'ip6tables'].map((table) => `net.bridge.bridge-nf-call-${table}=${lane.bridgeNetfilter}`)),
+  ];
   return [
     ...uplinkSteps(lane, node),
     ...(lane.wiring === 'bridge' ? bridge : []),
-    sysctl(node, ...['iptables', 'ip6tables'].map((table) => `net.bridge.bridge-nf-call-${table}=${lane.bridgeNetfilter}`)),
     ...podsOf(node).flatMap((pod) => podSteps(lane, node, pod)),
     ...(lane.netfilter ? netfilterSteps(node) : []),
   ];
