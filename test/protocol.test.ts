@@ -70,7 +70,13 @@ describe('protocol', () => {
   it('refuses unknown questions and outlives clients that send nonsense or leave', async () => {
     const path = join(directory, 'hostile.sock');
     const server = await serve(path, () => 'alive');
-    const frames = [encodeFrame({ ask: 'shutdown' }), encodeFrame(null), Buffer.from([255, 255, 255, 255, 1]), Buffer.from([0, 0, 0, 1, 0xc1]), Buffer.alloc(0)];
+    const frames = [
+      encodeFrame({ ask: 'shutdown' }),
+      encodeFrame(null),
+      Buffer.from([255, 255, 255, 255, 1]),
+      Buffer.from([0, 0, 0, 1, 0xc1]),
+      Buffer.alloc(0),
+    ];
     for (const frame of frames) {
       const client = connect({ path, allowHalfOpen: true });
       await new Promise((resolve) => client.once('connect', resolve));

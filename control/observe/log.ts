@@ -4,13 +4,10 @@ import { type Logger, pino } from 'pino';
 
 export type Log = Logger;
 
-export type LogLevel = 'debug' | 'info' | 'warn' | 'error';
-
 /** Opens the log. Lines are written synchronously, so that the last one before a crash is there. */
-export function openLog(level: LogLevel): Log {
+export function openLog(): Log {
   return pino(
     {
-      level,
       base: null,
       timestamp: pino.stdTimeFunctions.isoTime,
       formatters: { level: (label) => ({ level: label }) },

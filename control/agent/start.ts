@@ -1,0 +1,207 @@
+// In which order does an agent start and stop? Programs must find full maps: on a cold start they are attached after the first
+// turn, on a warm start the earlier agent's programs go on serving until they are replaced in place. Stopping leaves all of it serving.
+
+import { mkdirSync } from 'node:fs';
+import { type Agent, openAgent } from '../agent.ts';
+import type { Config } from '../config.ts';
+import { type Datapath, openDatapath } from '../kernel/datapath.ts';
+import type { Native } from '../kernel/native.ts';
+import { openNode } from '../kernel/node.ts';
+import type { DatapathOptions } from '../kernel/options.ts';
+import type { ClusterView } from '../kernel/writer.ts';
+import type { Model } from '../model/model.ts';
+import { nodePortAddresses, podPrefixes } from '../model/node.ts';
+import type { Log } from '../observe/log.ts';
+import { snapshotPath, socketPath } from '../observe/paths.ts';
+import { serve } from '../observe/protocol.ts';
+import { writeSnapshot } from '../observe/snapshot.ts';
+import { type Manifests, openManifests } from '../source/manifests.ts';
+import type { AgentStatus } from './status.ts';
+import { openUpkeep } from './upkeep.ts';
+
+/** The snapshot is written at most so often. */
+const SNAPSHOT_MS = 1_000;
+
+export interface RunningAgent {
+  /** Stops; the kernel keeps serving. */
+  close(): Promise<void>;
+}
+
+/** What the command line already knows. */
+export interface Start {
+  readonly config: Config;
+  readonly manifests: string;
+  readonly native: Native;
+  readonly log: Log;
+  readonly version: string;
+  /** Ends the start where it waits. */
+  readonly signal: AbortSignal;
+}
+
+function datapathOptions(config: Config): DatapathOptions {
+  const { detectLocal } = config;
+  // Pods that are known by the name of their interface are served at these interfaces.
+  if (detectLocal.mode === 'InterfaceNamePrefix' && config.podInterfaces === undefined) return { ...config, podInterfaces: [detectLocal.prefix] };
+  return config;
+}
+
+function* nodePortsOf(model: Model): Generator<number> {
+  for (const service of model.services.values()) {
+    for (const port of service.ports) for (const frontend of port.frontends) if (frontend.kind === 'NodePort') yield frontend.port;
+  }
+}
+
+function viewOf(model: Model, config: Config): ClusterView {
+  return {
+    serviceCIDRs: model.serviceCIDRs,
+    localPrefixes: podPrefixes(config.detectLocal, model.node),
+    nodeAddresses: model.node.primaryAddresses,
+    nodePorts: new Set(nodePortsOf(model)),
+  };
+}
+
+/** Resolves when the source has read everything once, or the start is given up. */
+function synced(source: Manifests, signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    signal.addEventListener('abort', () => resolve(), { once: true });
+    const look = () => {
+      if (source.synced) resolve();
+    };
+    source.onChange(look);
+    look();
+  });
+}
+
+function statusOf(start: Start, startedAt: number, agent: Agent, source: Manifests, datapath: AgentStatus['datapath']): AgentStatus {
+  const { node, oldestChangeMs, refusal, ...report } = agent.report();
+  const objects = source.objects();
+  let endpointSlices = 0;
+  for (const slices of objects.slices.values()) endpointSlices += slices.length;
+  return {
+    version: start.version,
+    pid: process.pid,
+    startedAt,
+    takenAt: Date.now(),
+    node: {
+      name: start.config.nodeName,
+      hasObject: report.hasNodeObject,
+      zone: node?.zone ?? null,
+      primaryAddresses: node?.primaryAddresses ?? [],
+      nodePortAddresses: node === undefined ? [] : nodePortAddresses(start.config.nodePortAddresses, node),
+    },
+    source: {
+      manifests: source.directory,
+      files: source.files,
+      synced: source.synced,
+      services: objects.services.size,
+      endpointSlices,
+      ignored: Object.fromEntries(source.ignored()),
+    },
+    loop: {
+      services: report.services,
+      turns: report.turns,
+      lastWritten: report.written,
+      oldestChangeMs: oldestChangeMs === undefined ? null : Math.round(oldestChangeMs),
+      refusal: refusal ?? null,
+      refusals: report.refusals,
+      drifts: report.drifts,
+    },
+    problems: report.problems,
+    datapath,
+  };
+}
+
+/** Writes the snapshot soon after it is wanted, at most once in SNAPSHOT_MS. A disk that refuses costs names, not service. */
+function openSnapshots(path: string, take: () => Parameters<typeof writeSnapshot>[1], log: Log) {
+  let timer: NodeJS.Timeout | undefined;
+  let writtenAt = Number.NEGATIVE_INFINITY;
+  let failed = false;
+  const write = () => {
+    timer = undefined;
+    writtenAt = performance.now();
+    try {
+      writeSnapshot(path, take());
+      failed = false;
+    } catch (error) {
+      if (!failed) log.warn({ path, error: error instanceof Error ? error.message : String(error) }, 'the snapshot was not written');
+      failed = true;
+    }
+  };
+  return {
+    want() {
+      timer ??= setTimeout(write, Math.max(0, writtenAt + SNAPSHOT_MS - performance.now()));
+    },
+    close() {
+      clearTimeout(timer);
+      write();
+    },
+  };
+}
+
+/** Starts everything and resolves when it serves. Undefined: given up by the signal. Throws PreconditionError, LockedError, or what the kernel refused. */
+export async function startAgent(start: Start): Promise<RunningAgent | undefined> {
+  const { config, native, log, signal } = start;
+  const startedAt = Date.now();
+  const options = datapathOptions(config);
+  const closers: (() => void | Promise<void>)[] = [];
+  const close = async () => {
+    for (const stop of closers.splice(0).reverse()) await stop();
+  };
+  try {
+    const source = openManifests(start.manifests);
+    closers.push(() => source.close());
+    const node = openNode(native, options);
+    closers.push(() => node.close());
+    const datapath: Datapath = openDatapath(native, node, options);
+    closers.push(() => datapath.close());
+    mkdirSync(config.stateDirectory, { recursive: true, mode: 0o700 });
+    log.info({ adopted: datapath.adopted, node: config.nodeName, manifests: source.directory }, datapath.adopted ? 'maps adopted' : 'maps made');
+
+    let afterTurn = (_model: Model, _written: number) => {};
+    const agent = openAgent({
+      config,
+      source,
+      addresses: () => node.addresses(),
+      maps: datapath.maps,
+      log,
+      datapathProblems: () => datapath.problems(),
+      onApplied(model, written) {
+        datapath.update(viewOf(model, config));
+        afterTurn(model, written);
+      },
+    });
+    closers.push(() => agent.close());
+    closers.push(node.onChange(() => agent.dirty()));
+
+    await synced(source, signal);
+    if (signal.aborted) return void (await close());
+    agent.dirty();
+    await Promise.race([agent.settled(), new Promise((resolve) => signal.addEventListener('abort', resolve, { once: true }))]);
+    const model = agent.model();
+    if (signal.aborted || model === undefined) return void (await close());
+
+    await datapath.attach(viewOf(model, config));
+    const upkeep = openUpkeep(native, datapath, config.conntrack, log);
+    closers.push(() => upkeep.close());
+    const snapshots = openSnapshots(
+      snapshotPath(config.stateDirectory),
+      () => ({ writtenAt: Date.now(), names: agent.names(), status: statusOf(start, startedAt, agent, source, undefined) }),
+      log,
+    );
+    closers.push(() => snapshots.close());
+    afterTurn = (_, written) => {
+      snapshots.want();
+      if (written > 0) upkeep.backendsChanged();
+    };
+    closers.push(datapath.onProblems(() => agent.dirty()));
+    snapshots.want();
+    agent.dirty();
+    const server = await serve(socketPath(config.stateDirectory), async () => statusOf(start, startedAt, agent, source, await datapath.status()));
+    closers.push(() => server.close());
+    log.info({ services: model.services.size }, 'serving');
+    return { close };
+  } catch (error) {
+    await close();
+    throw error;
+  }
+}

@@ -1,0 +1,54 @@
+// sluice agent: runs on a node until it is told to stop, and leaves the kernel serving.
+
+import { readFileSync } from 'node:fs';
+import type { Command } from 'commander';
+import { type RunningAgent, startAgent } from '../agent/start.ts';
+import { FLAGS } from '../config/flags.ts';
+import { LockedError, PreconditionError } from '../kernel/datapath.ts';
+import { openLog } from '../observe/log.ts';
+import { Refusal } from './exits.ts';
+import { configOf, type Environment, type Options, verb } from './verb.ts';
+
+function version(): string {
+  const manifest: unknown = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8'));
+  return typeof manifest === 'object' && manifest !== null && 'version' in manifest ? String(manifest.version) : 'unknown';
+}
+
+async function run(environment: Environment, options: Options): Promise<void> {
+  const config = configOf(options);
+  if (config.manifests === undefined) throw new Refusal('usage', 'sluice.manifests (--manifests): nothing given; allowed: a directory of manifests');
+  const log = openLog();
+  // A bug ends the process; its last line says where. State is in the kernel, and the next start adopts it.
+  process.on('uncaughtExceptionMonitor', (error) => log.fatal({ err: error }, 'a bug: the agent ends, the kernel keeps serving'));
+  const stop = new AbortController();
+  for (const signal of ['SIGTERM', 'SIGINT'] as const) {
+    process.on(signal, () => {
+      log.info({ signal }, 'stopping; the kernel keeps serving');
+      stop.abort();
+    });
+  }
+  const stopped = new Promise<void>((resolve) => stop.signal.addEventListener('abort', () => resolve(), { once: true }));
+  let agent: RunningAgent | undefined;
+  try {
+    agent = await startAgent({ config, manifests: config.manifests, native: environment.native(), log, version: version(), signal: stop.signal });
+  } catch (error) {
+    if (error instanceof PreconditionError) throw new Refusal('precondition', error.message);
+    if (error instanceof LockedError) throw new Refusal('alreadyRunning', error.message);
+    throw error;
+  }
+  await stopped;
+  await agent?.close();
+}
+
+export function agentVerb(environment: Environment): Command {
+  return verb('agent', {
+    summary: 'serve the Services of a directory of manifests on this node, and follow its changes',
+    flags: FLAGS.map((flag) => flag.name),
+    examples: [
+      'sluice agent --manifests /etc/sluice/manifests',
+      'sluice agent --manifests DIR --node-name node-a --devices eth0,eth1 --service-cidr 10.96.0.0/12,fd00:96::/108',
+      'sluice agent --config /etc/sluice/config.yaml --socket host-only',
+    ],
+    exits: ['done', 'failed', 'usage', 'precondition', 'alreadyRunning'],
+  }).action((options: Options) => run(environment, options));
+}
