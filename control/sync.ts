@@ -25,7 +25,7 @@ export interface SyncState {
 export interface Synced {
   /** Services that do not fit and frontends that another Service has. */
   readonly problems: readonly Problem[];
-  /** Entries and slots written or deleted; 0: the maps held everything already. */
+  /** Entries written or deleted; 0: the maps held everything already. */
   readonly written: number;
   /** Sync again after this time, in ms, whatever happens: a refused Service may fit then. */
   readonly retryAfterMs: number | undefined;

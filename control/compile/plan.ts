@@ -165,7 +165,7 @@ export function openPlan(ground: Ground, now: number): Plan {
     heldIds: { 4: heldIds(4), 6: heldIds(6) },
     node: undefined,
     hosts: new Set(),
-    released: true,
+    released: FAMILIES.some((family) => entries[family].frontends.size > 0),
     restUntil: 0,
     retryAt: Number.POSITIVE_INFINITY,
   };

@@ -7,8 +7,9 @@ import type { Maps } from './maps.ts';
 
 function write(maps: Maps, change: Change): number {
   if ('fill' in change) {
+    // Slots count as part of the frontend entry that will name them.
     maps.slots.fill(change.first, change.ids);
-    return change.ids.length;
+    return 0;
   }
   const { frontends, backends, addresses, source_ranges } = mapsOf(maps, change.family);
   if ('delete' in change) {
@@ -25,7 +26,7 @@ function write(maps: Maps, change: Change): number {
 }
 
 /**
- * Executes `changes` and keeps `held` true. Returns how many entries and slots were written or deleted. Throws KernelError at the first
+ * Executes `changes` and keeps `held` true. Returns how many entries were written or deleted. Throws KernelError at the first
  * refusal: `held` then lags behind the maps and has to be read again.
  */
 export function apply(maps: Maps, held: Held, changes: Changes): number {
