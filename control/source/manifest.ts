@@ -11,6 +11,8 @@ export interface Manifest {
   readonly problems: readonly Problem[];
   /** Kinds that are none of ours, with how many of each. */
   readonly ignored: ReadonlyMap<string, number>;
+  /** The last object has a Problem: the text may have been cut inside it, in a place where it still parses. */
+  readonly doubtful: boolean;
 }
 
 /** Why a text is no manifest: a sentence that begins with the place where one is known. */
@@ -55,12 +57,13 @@ export function readManifest(text: string, name: string): Manifest | Malformed {
     const documents = readDocuments(text);
     if ('malformed' in documents) return documents;
     const ignored = new Map<string, number>();
-    const manifest = { objects: [] as KubeObject[], problems: [] as Problem[], ignored };
+    const manifest = { objects: [] as KubeObject[], problems: [] as Problem[], ignored, doubtful: false };
     for (const { value, place } of documents) {
       const parsed: Parsed = parseObjects(value, name);
       if (parsed.foreign[0] !== undefined) return { malformed: `${place}${parsed.foreign[0]}` };
       for (const object of parsed.objects) manifest.objects.push(object);
       for (const problem of parsed.problems) manifest.problems.push(problem);
+      manifest.doubtful = parsed.problems.length > 0 || (parsed.objects.at(-1)?.problems.length ?? 0) > 0;
       for (const kind of parsed.ignored) ignored.set(kind, (ignored.get(kind) ?? 0) + 1);
     }
     return manifest;

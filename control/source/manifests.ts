@@ -12,8 +12,8 @@ import { objectStore } from './store.ts';
 
 /** A file is read when nothing wrote to it for so long. */
 const SETTLE_MS = 50;
-/** Likewise for a text whose last line has no end: it may be cut where it still parses. */
-const UNTERMINATED_MS = 1_000;
+/** Likewise for a text that may be cut where it still parses: its last line has no end, or its last object a Problem. */
+const DOUBTFUL_MS = 1_000;
 /** A file that stays away for so long was removed; one that comes back sooner was being replaced. */
 const GONE_MS = 1_000;
 /** A first read that is not complete after so long counts as complete: some file never rests. */
@@ -126,11 +126,18 @@ export function openManifests(directory: string): Manifests {
     }
     const text = readStill(join(directory, name), signature);
     if (text === undefined) return SETTLE_MS;
-    if (!text.endsWith('\n') && !text.trimEnd().endsWith('}') && restMs < UNTERMINATED_MS) return UNTERMINATED_MS - restMs;
+    const unfinished = !text.endsWith('\n') && !text.trimEnd().endsWith('}');
     const manifest = readManifest(text, name);
+    const doubtful = !('malformed' in manifest) && manifest.doubtful;
+    if ((unfinished || doubtful) && restMs < DOUBTFUL_MS) return DOUBTFUL_MS - restMs;
     file.read = signature;
     if ('malformed' in manifest) {
       file.problems = [fileProblem(name, 'FileNotParsed', `${manifest.malformed}; ${kept(file)}`)];
+      return 0;
+    }
+    if (unfinished && doubtful) {
+      const message = `its last line has no end and its last object is not as it should be: it looks half written; ${kept(file)}`;
+      file.problems = [fileProblem(name, 'FileNotParsed', message)];
       return 0;
     }
     file.objects = manifest.objects;
