@@ -1,0 +1,367 @@
+// The configuration: file and flags become one value, or a list of every field that is wrong.
+
+import assert from 'node:assert/strict';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { hostname, tmpdir } from 'node:os';
+import { join, resolve } from 'node:path';
+import { describe, it, type TestContext } from 'node:test';
+import fc from 'fast-check';
+import { stringify } from 'yaml';
+import { FLAGS, type FlagValue } from '../control/config/flags.ts';
+import { type Config, ConfigError, type Fault, readConfig } from '../control/config.ts';
+
+type Flags = Record<string, FlagValue>;
+
+function write(t: TestContext, text: string): string {
+  const directory = mkdtempSync(join(tmpdir(), 'config-'));
+  t.after(() => rmSync(directory, { recursive: true, force: true }));
+  const path = join(directory, 'config.yaml');
+  writeFileSync(path, text);
+  return path;
+}
+
+function faultsOf(read: () => Config): readonly Fault[] {
+  try {
+    read();
+  } catch (error) {
+    assert.ok(error instanceof ConfigError, String(error));
+    assert.equal(error.message.split('\n').length, error.faults.length, 'a line for each');
+    return error.faults;
+  }
+  return [];
+}
+
+describe('without a word', () => {
+  const config = readConfig({});
+  it('the defaults are the house’s', () => {
+    assert.deepEqual(config, {
+      nodeName: hostname().toLowerCase(),
+      manifests: undefined,
+      serviceProxyName: undefined,
+      serviceCIDRs: [],
+      nodePortAddresses: { primary: true, ranges: [] },
+      detectLocal: { mode: 'PodInterfaces' },
+      masqueradeAll: false,
+      masqueradeMark: 0x4000,
+      conntrack: { tcpEstablishedSeconds: 86_400, tcpCloseWaitSeconds: 3_600, udpSeconds: 30, udpStreamSeconds: 120 },
+      devices: undefined,
+      podInterfaces: undefined,
+      hooks: { tc: true, socket: 'on' },
+      cgroupRoot: undefined,
+      pinDirectory: '/sys/fs/bpf/sluice',
+      stateDirectory: '/run/sluice',
+      mapSizes: {},
+      snatPorts: { first: 16_384, last: 29_999 },
+    });
+  });
+  it('the value is frozen all through', () => {
+    assert.ok(Object.isFrozen(config) && Object.isFrozen(config.conntrack) && Object.isFrozen(config.nodePortAddresses.ranges));
+  });
+});
+
+describe('what is given means', () => {
+  const rows: [sentence: string, file: object, flags: Flags, expected: Partial<Config>][] = [
+    ['the node’s name, lower-cased (1.9)', { hostnameOverride: ' Node-A.example ' }, {}, { nodeName: 'node-a.example' }],
+    ['a flag wins over the file', { hostnameOverride: 'a' }, { 'node-name': 'b' }, { nodeName: 'b' }],
+    [
+      'blanks and nulls, as kubeadm writes them, are absent',
+      { hostnameOverride: '', clusterCIDR: '', nodePortAddresses: null, nftables: { masqueradeBit: null } },
+      {},
+      {},
+    ],
+    ['a relative directory of manifests is made absolute', {}, { manifests: 'x' }, { manifests: resolve('x') }],
+    [
+      'lists are separated by commas or flags',
+      {},
+      { 'service-cidr': ['10.96.0.5/16, fd00::/108', '10.97.0.0/16'] },
+      { serviceCIDRs: ['10.96.0.0/16', 'fd00::/108', '10.97.0.0/16'] },
+    ],
+    [
+      'NodePorts on all addresses (8.1)',
+      { nodePortAddresses: ['all'] },
+      {},
+      { nodePortAddresses: { primary: false, ranges: ['0.0.0.0/0', '::/0'] } },
+    ],
+    [
+      'NodePorts inside a network, and on all addresses of the family that has none (8.1)',
+      { nodePortAddresses: ['192.168.0.9/24'] },
+      {},
+      { nodePortAddresses: { primary: false, ranges: ['192.168.0.0/24', '::/0'] } },
+    ],
+    [
+      'NodePorts on primary addresses and inside a network (8.1)',
+      {},
+      { 'nodeport-addresses': 'primary,192.168.0.0/24' },
+      { nodePortAddresses: { primary: true, ranges: ['192.168.0.0/24'] } },
+    ],
+    [
+      'a clusterCIDR alone is kube-proxy’s default mode (14.2)',
+      { clusterCIDR: '10.1.0.0/16,fd01::/64' },
+      {},
+      { detectLocal: { mode: 'ClusterCIDR', prefixes: ['10.1.0.0/16', 'fd01::/64'] } },
+    ],
+    [
+      'a clusterCIDR beside another mode is not used',
+      { clusterCIDR: '10.1.0.0/16', detectLocalMode: 'NodeCIDR' },
+      {},
+      { detectLocal: { mode: 'NodeCIDR' } },
+    ],
+    [
+      'the bridge of local pods (14.2)',
+      { detectLocalMode: 'BridgeInterface', detectLocal: { bridgeInterface: 'cni0' } },
+      {},
+      { detectLocal: { mode: 'BridgeInterface', bridge: 'cni0' } },
+    ],
+    [
+      'the interfaces of local pods (14.2)',
+      {},
+      { 'detect-local-mode': 'InterfaceNamePrefix', 'pod-interface-name-prefix': 'cali' },
+      { detectLocal: { mode: 'InterfaceNamePrefix', prefix: 'cali' } },
+    ],
+    [
+      'masquerading as the iptables section says',
+      { iptables: { masqueradeAll: true, masqueradeBit: 31 } },
+      {},
+      { masqueradeAll: true, masqueradeMark: 0x80000000 },
+    ],
+    [
+      'and the nftables section counts before it',
+      { iptables: { masqueradeBit: 3 }, nftables: { masqueradeBit: 0 } },
+      {},
+      { masqueradeMark: 1 },
+    ],
+    [
+      'durations as Go writes them',
+      { conntrack: { tcpEstablishedTimeout: '2h20m0s', tcpCloseWaitTimeout: '1.5m', udpTimeout: '1500ms', udpStreamTimeout: '180s' } },
+      {},
+      { conntrack: { tcpEstablishedSeconds: 8_400, tcpCloseWaitSeconds: 90, udpSeconds: 2, udpStreamSeconds: 180 } },
+    ],
+    ['the socket hook for the node alone', { sluice: { socket: 'host-only' } }, {}, { hooks: { tc: true, socket: 'host-only' } }],
+    ['the tc hook alone', { sluice: { hooks: ['tc'] } }, {}, { hooks: { tc: true, socket: 'off' } }],
+    ['pod interfaces by prefix', {}, { 'pod-interfaces': 'cali,lxc' }, { podInterfaces: ['cali', 'lxc'] }],
+    ['pod interfaces found', {}, { 'pod-interfaces': 'auto' }, { podInterfaces: undefined }],
+    [
+      'sizes of maps',
+      { sluice: { mapSizes: { flows4: 1, flows6: 2 } } },
+      { 'map-size': 'frontends4=10,flows4=9' },
+      { mapSizes: { frontends4: 10, flows4: 9 } },
+    ],
+    ['ports for masquerading', {}, { 'snat-ports': '20000-20000' }, { snatPorts: { first: 20_000, last: 20_000 } }],
+  ];
+  for (const [sentence, file, flags, expected] of rows) {
+    it(sentence, (t) => assert.deepEqual(readConfig(flags, write(t, stringify(file))), { ...readConfig({}), ...expected }));
+  }
+  it('an empty file is no word', (t) => assert.deepEqual(readConfig({}, write(t, '# nothing\n')), readConfig({})));
+  it('the head of a KubeProxyConfiguration may stand there', (t) => {
+    const file = write(t, 'apiVersion: kubeproxy.config.k8s.io/v1alpha1\nkind: KubeProxyConfiguration\nhostnameOverride: a\n');
+    assert.equal(readConfig({}, file).nodeName, 'a');
+  });
+});
+
+describe('what is wrong is named with its field, what was given and what is allowed', () => {
+  const rows: [sentence: string, file: unknown, flags: Flags, field: string, given: string, allowed: RegExp][] = [
+    ['an unknown field', { mode: 'iptables' }, {}, 'mode', '"iptables"', /^no such field here; there are .*hostnameOverride.*sluice/],
+    [
+      'an unknown field of a section',
+      { sluice: { sockets: 'on' } },
+      {},
+      'sluice.sockets',
+      '"on"',
+      /^no such field here; there are manifests,.*socket/,
+    ],
+    ['a section that is none', { conntrack: 5 }, {}, 'conntrack', '5', /^a mapping of fields$/],
+    ['a list that is none', { sluice: { devices: 'eth0' } }, {}, 'sluice.devices', '"eth0"', /^a list$/],
+    ['another kind of file', { kind: 'Pod' }, {}, 'kind', '"Pod"', /^KubeProxyConfiguration$/],
+    ['a name with a blank', {}, { 'node-name': 'a b' }, 'hostnameOverride (--node-name)', '"a b"', /^the name of a Node/],
+    [
+      'a word that is no NodePort address',
+      { nodePortAddresses: ['primary', 'localhost'] },
+      {},
+      'nodePortAddresses[1]',
+      '"localhost"',
+      /^primary, all, or a network/,
+    ],
+    [
+      'an address without a length',
+      {},
+      { 'service-cidr': '10.96.0.0' },
+      'sluice.serviceCIDRs[0] (--service-cidr)',
+      '"10.96.0.0"',
+      /^a network such as/,
+    ],
+    ['a mode that is none', { detectLocalMode: 'Auto' }, {}, 'detectLocalMode', '"Auto"', /ClusterCIDR, NodeCIDR/],
+    [
+      'a mode without its networks (14.2)',
+      { detectLocalMode: 'ClusterCIDR' },
+      {},
+      'clusterCIDR',
+      'nothing',
+      /since detectLocalMode is ClusterCIDR$/,
+    ],
+    [
+      'a mode without its bridge (14.2)',
+      { detectLocalMode: 'BridgeInterface' },
+      {},
+      'detectLocal.bridgeInterface',
+      'nothing',
+      /since detectLocalMode is/,
+    ],
+    [
+      'a mode without its prefix (14.2)',
+      { detectLocalMode: 'InterfaceNamePrefix' },
+      {},
+      'detectLocal.interfaceNamePrefix',
+      'nothing',
+      /since detectLocalMode is/,
+    ],
+    [
+      'a bridge without its mode (14.2)',
+      { detectLocal: { bridgeInterface: 'cni0' } },
+      {},
+      'detectLocal.bridgeInterface',
+      '"cni0"',
+      /unless detectLocalMode is BridgeInterface/,
+    ],
+    [
+      'partial dual stack (14.2)',
+      { clusterCIDR: '10.1.0.0/16', sluice: { serviceCIDRs: ['10.96.0.0/16', 'fd00::/108'] } },
+      {},
+      'clusterCIDR',
+      '"10.1.0.0/16"',
+      /^a network of IPv6 too/,
+    ],
+    ['a mark bit that is none', { nftables: { masqueradeBit: 32 } }, {}, 'nftables.masqueradeBit', '32', /0 to 31$/],
+    ['a duration without a unit', { conntrack: { udpTimeout: 30 } }, {}, 'conntrack.udpTimeout', '30', /^a duration such as/],
+    ['a duration of nothing', { conntrack: { udpTimeout: '0s' } }, {}, 'conntrack.udpTimeout', '"0s"', /from 1s/],
+    ['a duration beyond the clock', { conntrack: { udpTimeout: '481h' } }, {}, 'conntrack.udpTimeout', '"481h"', /to 480h$/],
+    [
+      'a device name that is too long',
+      {},
+      { devices: 'eth0,abcdefghijklmnop' },
+      'sluice.devices[1] (--devices)',
+      '"abcdefghijklmnop"',
+      /1 to 15/,
+    ],
+    [
+      'auto among prefixes',
+      {},
+      { 'pod-interfaces': 'auto,cali' },
+      'sluice.podInterfaces (--pod-interfaces)',
+      '["auto","cali"]',
+      /^auto alone/,
+    ],
+    ['an unknown hook', {}, { hooks: 'tc,xdp' }, 'sluice.hooks[1] (--hooks)', '"xdp"', /^tc, socket$/],
+    ['no hook at all', { sluice: { hooks: ['socket'], socket: 'off' } }, {}, 'sluice.hooks', '["socket"]', /^at least one/],
+    ['a socket mode without its hook', { sluice: { hooks: ['tc'], socket: 'on' } }, {}, 'sluice.socket', '"on"', /^off, since/],
+    [
+      'a relative pin directory',
+      {},
+      { 'pin-directory': 'pins' },
+      'sluice.pinDirectory (--pin-directory)',
+      '"pins"',
+      /^an absolute directory$/,
+    ],
+    ['an unknown map', {}, { 'map-size': 'flow=1' }, 'sluice.mapSizes.flow (--map-size)', '1', /^no such field here; there are frontends4/],
+    ['a map of a fixed size', {}, { 'map-size': 'settings=2' }, 'sluice.mapSizes.settings (--map-size)', '2', /^no such field/],
+    [
+      'a map size that is no number',
+      {},
+      { 'map-size': 'flows4=1k' },
+      'sluice.mapSizes.flows4 (--map-size)',
+      '"1k"',
+      /^a whole number, 1 to/,
+    ],
+    ['a map without a size', {}, { 'map-size': 'flows4' }, 'sluice.mapSizes.flows4 (--map-size)', '""', /^a whole number, 1 to/],
+    ['a map of no entries', { sluice: { mapSizes: { flows4: 0 } } }, {}, 'sluice.mapSizes.flows4', '0', /^a whole number, 1 to/],
+    ['ports the wrong way round', {}, { 'snat-ports': '20000-10000' }, 'sluice.snatPorts (--snat-ports)', '"20000-10000"', /^FIRST-LAST/],
+    ['privileged ports', {}, { 'snat-ports': '80-90' }, 'sluice.snatPorts (--snat-ports)', '"80-90"', /1024/],
+    ['a file that is a list', [1], {}, 'the configuration', '[1]', /^a mapping of fields$/],
+  ];
+  for (const [sentence, file, flags, field, given, allowed] of rows) {
+    it(sentence, (t) => {
+      const [fault, ...others] = faultsOf(() => readConfig(flags, write(t, stringify(file))));
+      assert.deepEqual([fault?.field, fault?.given, others], [field, given, []]);
+      assert.match(fault!.allowed, allowed);
+    });
+  }
+
+  it('all of it at once', (t) => {
+    const file = write(t, stringify({ hostnameOverride: '-', nftables: { masqueradeBit: -1 }, x: 1, sluice: { y: 2 } }));
+    const fields = faultsOf(() => readConfig({ 'snat-ports': 'all' }, file)).map((fault) => fault.field);
+    assert.deepEqual(fields.sort(), ['hostnameOverride', 'nftables.masqueradeBit', 'sluice.snatPorts (--snat-ports)', 'sluice.y', 'x']);
+  });
+  it('a file that does not parse, with line and column', (t) => {
+    const [fault] = faultsOf(() => readConfig({}, write(t, 'sluice:\n  devices: [a\n')));
+    assert.match(`${fault?.field} ${fault?.given}`, /^--config .*config\.yaml:\d+:\d+$/);
+  });
+  it('a file that is missing', () => {
+    assert.match(faultsOf(() => readConfig({}, '/nonexistent/config.yaml'))[0]!.allowed, /^a file that can be read \(ENOENT/);
+  });
+});
+
+describe('the list of flags', () => {
+  const example: Readonly<Record<string, FlagValue>> = {
+    'node-name': 'a',
+    manifests: 'm',
+    devices: 'eth0',
+    'pod-interfaces': 'cali',
+    'nodeport-addresses': 'all',
+    'service-cidr': '10.96.0.0/16',
+    'detect-local-mode': 'NodeCIDR',
+    'cluster-cidr': '10.1.0.0/16',
+    'pod-bridge-interface': 'cni0',
+    'pod-interface-name-prefix': 'cali',
+    'masquerade-all': true,
+    hooks: 'tc',
+    socket: 'off',
+    'snat-ports': '20000-20001',
+    'cgroup-root': '/sys/fs/cgroup',
+    'pin-directory': '/pins',
+    'state-directory': '/state',
+    'map-size': 'flows4=1',
+  };
+  for (const { name, field } of FLAGS) {
+    it(`--${name} sets ${field}`, () => {
+      assert.ok(name in example, 'the test has an example');
+      const mode = field.startsWith('detectLocal.')
+        ? { 'detect-local-mode': field.endsWith('bridgeInterface') ? 'BridgeInterface' : 'InterfaceNamePrefix' }
+        : {};
+      assert.notDeepEqual(readConfig({ ...mode, [name]: example[name], ...(name === 'hooks' ? { socket: 'off' } : {}) }), readConfig({}));
+    });
+  }
+});
+
+it('whatever the file, it is a configuration or a ConfigError', (t) => {
+  const names = fc.constantFrom(
+    'sluice',
+    'conntrack',
+    'nftables',
+    'devices',
+    'hooks',
+    'mapSizes',
+    'clusterCIDR',
+    '__proto__',
+    'constructor',
+    'detectLocal',
+    'x',
+  );
+  const { tree } = fc.letrec((tie) => ({
+    tree: fc.oneof(
+      { maxDepth: 4 },
+      fc.jsonValue(),
+      fc.array(tie('tree'), { maxLength: 3 }),
+      fc.dictionary(names, tie('tree'), { maxKeys: 4 }),
+    ),
+  }));
+  const path = write(t, '');
+  fc.assert(
+    fc.property(
+      fc.dictionary(names, tree),
+      fc.dictionary(fc.constantFrom(...FLAGS.map((flag) => flag.name)), fc.string()),
+      (file, flags) => {
+        writeFileSync(path, JSON.stringify(file));
+        faultsOf(() => readConfig(flags, path));
+      },
+    ),
+  );
+});
