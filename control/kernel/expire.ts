@@ -67,7 +67,11 @@ async function expireFamily<K extends Key, V extends Flow>(maps: FamilyMaps<K, V
       }
       // The request's entry before the reply's: a request without a reply's entry would be answered from the backend's own address.
       const ordered = flow.flags & FlowFlag.FLOW_REPLY ? [reply, key] : [key, reply];
-      for (const one of ordered) if (maps.flows.delete(one)) deleted++;
+      // Read again: a packet may have come since its page was read, and its peer's page may have ended both.
+      const again = maps.flows.get(key);
+      if (again === undefined) continue;
+      if (isStale(again, key.protocol, clock)) for (const one of ordered) deleted += maps.flows.delete(one) ? 1 : 0;
+      else unused.delete(frontendAddress(key, flow));
     }
     await nextTurn();
   }
