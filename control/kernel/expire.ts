@@ -59,19 +59,18 @@ async function expireFamily<K extends Key, V extends Flow>(maps: FamilyMaps<K, V
   for (const page of maps.flows.pages(SLICE)) {
     scanned += page.length;
     for (const [key, flow] of page) {
-      const reply = reverseOf(flow, key.protocol) as K;
-      const peer = isStale(flow, key.protocol, clock) ? (maps.flows.get(reply) ?? maps.newFlows.get(reply)) : undefined;
-      if (!isOver(flow, peer, key.protocol, clock)) {
+      // Read again before it is ended: a packet may have come since its page was read, and its peer's page may have ended both.
+      const over = isOverIn(maps, key, flow, clock);
+      const again = over ? maps.flows.get(key) : flow;
+      if (again === undefined) continue;
+      if (!over || !isOverIn(maps, key, again, clock)) {
         unused.delete(frontendAddress(key, flow));
         continue;
       }
       // The request's entry before the reply's: a request without a reply's entry would be answered from the backend's own address.
+      const reply = reverseOf(flow, key.protocol) as K;
       const ordered = flow.flags & FlowFlag.FLOW_REPLY ? [reply, key] : [key, reply];
-      // Read again: a packet may have come since its page was read, and its peer's page may have ended both.
-      const again = maps.flows.get(key);
-      if (again === undefined) continue;
-      if (isStale(again, key.protocol, clock)) for (const one of ordered) deleted += maps.flows.delete(one) ? 1 : 0;
-      else unused.delete(frontendAddress(key, flow));
+      for (const one of ordered) if (maps.flows.delete(one)) deleted++;
     }
     await nextTurn();
   }
@@ -106,8 +105,14 @@ function reverseOf(flow: Flow, protocol: number): Key {
   };
 }
 
-function isStale(flow: Flow, protocol: number, clock: ExpiryClock): boolean {
-  return age(flow, clock) > timeoutOf(flow.flags, protocol, clock);
+/** The other direction is looked up only for an entry that could be over. */
+function isOverIn<K extends Key, V extends Flow>(maps: FamilyMaps<K, V>, key: K, flow: V, clock: ExpiryClock): boolean {
+  const fin = flow.flags & (FlowFlag.FLOW_FIN | FlowFlag.FLOW_PEER_FIN);
+  // Of two FINs the other entry may know the second.
+  const least = fin ? clock.settings.tcp_close_timeout : timeoutOf(flow.flags, key.protocol, clock);
+  if (age(flow, clock) <= least) return false;
+  const reply = reverseOf(flow, key.protocol) as K;
+  return isOver(flow, maps.flows.get(reply) ?? maps.newFlows.get(reply), key.protocol, clock);
 }
 
 /** Over: both directions are past the flow's time, which both together decide. */
