@@ -86,7 +86,7 @@ export interface BackendIds {
 }
 
 /** `address:port/protocol`: what must not change behind an id and its generation. */
-export function backendIdentity(address: Address, port: number, protocol: number): string {
+function backendIdentity(address: Address, port: number, protocol: number): string {
   return `${address} ${port} ${protocol}`;
 }
 

@@ -222,23 +222,6 @@ export function plannedAddress({ addresses }: FamilyPlan, address: Address): num
   return flags || AddressFlag.ADDRESS_RETIRED;
 }
 
-/** Everything the maps of one family must hold, for printing and comparing. Dead backends and retired addresses are left out. */
-export function plannedEntries(plan: Plan, family: Family): FamilyEntries {
-  const part = plan.families[family];
-  const entries: FamilyEntries = { frontends: new Map(), backends: new Map(), addresses: new Map(), source_ranges: new Map() };
-  for (const [text, { key }] of part.ranges) entries.source_ranges.set(text, key);
-  for (const text of part.frontends.keys()) entries.frontends.set(text, plannedFrontend(part, text)!);
-  for (const id of part.backends.byId.keys()) {
-    const entry = plannedBackend(part, id, plan.hosts);
-    if (entry !== undefined && entry.flags !== 0) entries.backends.set(id, entry);
-  }
-  for (const address of part.addresses.keys()) {
-    const flags = plannedAddress(part, address)!;
-    if (flags !== AddressFlag.ADDRESS_RETIRED) entries.addresses.set(address, flags);
-  }
-  return entries;
-}
-
 /** The maps now hold the Plan: nothing is touched, and what was freed on the way begins to rest. `now` in ms. */
 export function settle(plan: Plan, now: number): void {
   for (const family of FAMILIES) {
