@@ -21,8 +21,6 @@ export interface ModelOptions {
 
 /** What a Service became: a ModelService, or only Problems where it is refused or skipped. */
 interface Built {
-  readonly service: Service;
-  readonly slices: readonly EndpointSlice[];
   readonly result: ModelService | undefined;
   readonly problems: readonly Problem[];
   readonly zoneMissing: boolean;
@@ -31,6 +29,7 @@ interface Built {
 /** Inputs of a Model, kept beside it: what the next one compares with. */
 interface Memory {
   readonly context: string;
+  readonly objects: Objects;
   readonly built: ReadonlyMap<string, Built>;
 }
 
@@ -152,7 +151,7 @@ function buildPorts(service: Service, families: readonly Addresses[], offers: Of
 }
 
 function buildService(service: Service, slices: readonly EndpointSlice[], context: Context): Built {
-  const skip = (problems: readonly Problem[]): Built => ({ service, slices, result: undefined, problems, zoneMissing: false });
+  const skip = (problems: readonly Problem[]): Built => ({ result: undefined, problems, zoneMissing: false });
   // Rows 1.1 and 1.2: another proxy's, or none of a proxy's business.
   if (service.proxyName !== undefined && service.proxyName !== context.serviceProxyName) return skip([]);
   if (service.refused) return skip(service.problems);
@@ -174,7 +173,7 @@ function buildService(service: Service, slices: readonly EndpointSlice[], contex
   problems.push(...complaints.problems());
   if (over) return skip(problems);
   const { ports, zoneMissing } = buildPorts(service, families, offers, context);
-  return { service, slices, result: { key: service.key, ports, created: service.created, problems }, problems, zoneMissing };
+  return { result: { key: service.key, ports, created: service.created, problems }, problems, zoneMissing };
 }
 
 function serviceCIDRsOf(objects: Objects, options: ModelOptions): Prefix[] {
@@ -188,8 +187,9 @@ function* otherProblems(objects: Objects, node: NodeFacts, options: ModelOptions
   yield* objects.problems;
   const families = new Set<Family>();
   let zoneMissing = false;
-  for (const { service, result, zoneMissing: missing } of built.values()) {
-    if (result !== undefined) for (const address of service.clusterIPs) families.add(familyOf(address));
+  for (const { result, zoneMissing: missing } of built.values()) {
+    // Ports of one family stand together: the first and the last name them all.
+    if (result !== undefined) for (const port of [result.ports[0], result.ports.at(-1)]) if (port !== undefined) families.add(port.family);
     zoneMissing ||= missing;
   }
   yield* nodeProblems(objects, node, options.detectLocal, families);
@@ -204,30 +204,51 @@ function* otherProblems(objects: Objects, node: NodeFacts, options: ModelOptions
   }
 }
 
+/** Keys that are in one of two maps only, or with another value. */
+function* differences<V>(now: ReadonlyMap<string, V>, before: ReadonlyMap<string, V>): Iterable<string> {
+  if (now === before) return;
+  for (const [key, value] of now) if (before.get(key) !== value) yield key;
+  for (const key of before.keys()) if (!now.has(key)) yield key;
+}
+
+/** What every Service became, in the order of the objects: taken over where nothing it is made of changed. */
+function buildServices(objects: Objects, context: Context, known: Memory | undefined): ReadonlyMap<string, Built> {
+  const buildOne = (service: Service): Built => buildService(service, objects.slices.get(service.key) ?? NO_SLICES, context);
+  if (known === undefined) return new Map([...objects.services].map(([key, service]) => [key, buildOne(service)]));
+  const changed = new Set([...differences(objects.services, known.objects.services), ...differences(objects.slices, known.objects.slices)]);
+  if (changed.size === 0) return known.built;
+  const built = new Map(known.built);
+  let grown = false;
+  for (const key of changed) {
+    const service = objects.services.get(key);
+    grown ||= service !== undefined && !built.has(key);
+    if (service === undefined) built.delete(key);
+    else built.set(key, buildOne(service));
+  }
+  return grown ? new Map([...objects.services.keys()].map((key) => [key, built.get(key)!])) : built;
+}
+
+/** The honoured ones. */
+function servicesOf(built: ReadonlyMap<string, Built>): ReadonlyMap<string, ModelService> {
+  const services = new Map<string, ModelService>();
+  for (const [key, { result }] of built) if (result !== undefined) services.set(key, result);
+  return services;
+}
+
 /**
  * Builds the Model. `previous` is the Model built before from the same kind of options: its ModelServices are used again where a
  * Service, its slices and what is known of the node are the same.
  */
 export function buildModel(objects: Objects, node: NodeFacts, options: ModelOptions, previous?: Model): Model {
   const serviceCIDRs = serviceCIDRsOf(objects, options);
-  const memoryKey = JSON.stringify([node.name, node.zone, node.primaryAddresses, serviceCIDRs, options.serviceProxyName]);
+  const common = JSON.stringify([node.name, node.zone, node.primaryAddresses, serviceCIDRs, options.serviceProxyName]);
   const memory = previous === undefined ? undefined : memories.get(previous);
-  const known = memory?.context === memoryKey ? memory.built : undefined;
   const context: Context = { node, serviceProxyName: options.serviceProxyName, inServiceCIDR: insideOf(serviceCIDRs) };
-
-  const built = new Map<string, Built>();
-  const services = new Map<string, ModelService>();
-  for (const [key, service] of objects.services) {
-    const slices = objects.slices.get(key) ?? NO_SLICES;
-    const before = known?.get(key);
-    const same = before !== undefined && before.service === service && before.slices === slices;
-    const now = same ? before : buildService(service, slices, context);
-    built.set(key, now);
-    if (now.result !== undefined) services.set(key, now.result);
-  }
+  const built = buildServices(objects, context, memory?.context === common ? memory : undefined);
+  const services = previous !== undefined && built === memory?.built ? previous.services : servicesOf(built);
   const problems = [...otherProblems(objects, node, options, built)];
   for (const one of built.values()) for (const problem of one.problems) problems.push(problem);
   const model: Model = { services, node, serviceCIDRs, problems };
-  memories.set(model, { context: memoryKey, built });
+  memories.set(model, { context: common, objects, built });
   return model;
 }
