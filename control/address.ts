@@ -167,6 +167,12 @@ export function insideOf(prefixes: readonly Prefix[]): (address: Address) => boo
   };
 }
 
+/** Text whose order is the order of the addresses, IPv4 before IPv6. */
+export function addressOrder(address: Address): string {
+  const bytes = addressBytes(address);
+  return `${bytes.length < 16 ? 4 : 6}${Array.from(bytes, (byte) => byte.toString(16).padStart(2, '0')).join('')}`;
+}
+
 /** Is the address inside the prefix? */
 export function contains(prefix: Prefix, address: Address): boolean {
   return insideOf([prefix])(address);

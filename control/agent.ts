@@ -51,6 +51,8 @@ export interface AgentReport {
 export interface Agent {
   /** Something changed that the source does not tell of: node addresses, devices. */
   dirty(): void;
+  /** The datapath's Problems may have changed: tells those that are new. */
+  problemsChanged(): void;
   /** Resolves when the maps hold everything noted before. */
   settled(): Promise<void>;
   model(): Model | undefined;
@@ -107,12 +109,16 @@ export function openAgent(parts: AgentParts): Agent {
   };
 
   const loop: Loop = openLoop(turn, (error, pause) => {
-    log.error({ operation: error.operation, map: error.map, code: error.code, done: error.done, pauseMs: pause }, 'the kernel refused; trying again');
+    log.error(
+      { operation: error.operation, map: error.map, code: error.code, done: error.done, pauseMs: pause },
+      'the kernel refused; trying again',
+    );
   });
   source.onChange(() => loop.dirty());
 
   return {
     dirty: loop.dirty,
+    problemsChanged: tellProblems,
     settled: loop.settled,
     model: () => model,
     names() {

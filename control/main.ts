@@ -13,11 +13,25 @@ import { loadNative } from './kernel/addon.ts';
 import { KernelError } from './kernel/maps.ts';
 import { openPinnedMaps } from './kernel/pins.ts';
 
+function isForbidden(error: unknown): error is Error {
+  return error instanceof Error && 'code' in error && (error.code === 'EACCES' || error.code === 'EPERM');
+}
+
+/** A plain Error is a sentence for people. TypeError, RangeError and the like are bugs and keep their stack. */
+function textOf(error: unknown): string {
+  if (!(error instanceof Error)) return String(error);
+  const told = error.constructor === Error || error instanceof KernelError;
+  return told ? error.message : (error.stack ?? error.message);
+}
+
 /** Runs one command line (without node and script) and returns its exit code. Never throws what a user can cause. */
 export async function run(words: readonly string[], environment: Environment): Promise<number> {
   const program = new Command('sluice')
     .description('Kubernetes Services on a node, carried by eBPF')
-    .addHelpText('after', `\nExamples:\n  sluice agent --manifests /etc/sluice/manifests\n  sluice status\n\n${exitHelp(['done', 'failed', 'usage', 'notRunning', 'precondition', 'alreadyRunning', 'nothingPinned'])}`);
+    .addHelpText(
+      'after',
+      `\nExamples:\n  sluice agent --manifests /etc/sluice/manifests\n  sluice status\n\n${exitHelp(['done', 'failed', 'usage', 'notRunning', 'precondition', 'alreadyRunning', 'nothingPinned'])}`,
+    );
   for (const verb of [agentVerb, dumpVerb, statusVerb, cleanupVerb]) program.addCommand(verb(environment));
   for (const command of [program, ...program.commands]) {
     command.exitOverride().configureOutput({
@@ -34,9 +48,11 @@ export async function run(words: readonly string[], environment: Environment): P
       for (const text of error.message.split('\n')) environment.err.write(`sluice: ${text}\n`);
       return EXITS[error.exit].code;
     }
-    // A refusal of the kernel is told in words; anything else is a bug and keeps its stack.
-    const text = error instanceof KernelError ? error.message : error instanceof Error ? (error.stack ?? error.message) : String(error);
-    environment.err.write(`sluice: ${text.split('\n').map(printable).join('\n')}\n`);
+    if (isForbidden(error)) {
+      environment.err.write(`sluice: ${printable(error.message)}: run as root\n`);
+      return EXITS.precondition.code;
+    }
+    environment.err.write(`sluice: ${textOf(error).split('\n').map(printable).join('\n')}\n`);
     return EXITS.failed.code;
   }
 }

@@ -3,7 +3,7 @@
 
 import { mkdirSync } from 'node:fs';
 import { type Agent, openAgent } from '../agent.ts';
-import type { Config } from '../config.ts';
+import { type Config, ConfigError } from '../config.ts';
 import { type Datapath, openDatapath } from '../kernel/datapath.ts';
 import type { Native } from '../kernel/native.ts';
 import { openNode } from '../kernel/node.ts';
@@ -41,7 +41,8 @@ export interface Start {
 function datapathOptions(config: Config): DatapathOptions {
   const { detectLocal } = config;
   // Pods that are known by the name of their interface are served at these interfaces.
-  if (detectLocal.mode === 'InterfaceNamePrefix' && config.podInterfaces === undefined) return { ...config, podInterfaces: [detectLocal.prefix] };
+  if (detectLocal.mode === 'InterfaceNamePrefix' && config.podInterfaces === undefined)
+    return { ...config, podInterfaces: [detectLocal.prefix] };
   return config;
 }
 
@@ -138,7 +139,19 @@ function openSnapshots(path: string, take: () => Parameters<typeof writeSnapshot
   };
 }
 
-/** Starts everything and resolves when it serves. Undefined: given up by the signal. Throws PreconditionError, LockedError, or what the kernel refused. */
+/** Opens the manifests; a directory that cannot be read is a wrong field of the configuration. */
+function openSource(directory: string): Manifests {
+  try {
+    return openManifests(directory);
+  } catch (error) {
+    const reason = error instanceof Error ? error.message : String(error);
+    throw new ConfigError([
+      { field: 'sluice.manifests (--manifests)', given: JSON.stringify(directory), allowed: `a directory that can be read (${reason})` },
+    ]);
+  }
+}
+
+/** Starts everything and resolves when it serves. Undefined: given up by the signal. Throws ConfigError, PreconditionError, LockedError, or what the kernel refused. */
 export async function startAgent(start: Start): Promise<RunningAgent | undefined> {
   const { config, native, log, signal } = start;
   const startedAt = Date.now();
@@ -148,14 +161,17 @@ export async function startAgent(start: Start): Promise<RunningAgent | undefined
     for (const stop of closers.splice(0).reverse()) await stop();
   };
   try {
-    const source = openManifests(start.manifests);
+    const source = openSource(start.manifests);
     closers.push(() => source.close());
     const node = openNode(native, options);
     closers.push(() => node.close());
     const datapath: Datapath = openDatapath(native, node, options);
     closers.push(() => datapath.close());
     mkdirSync(config.stateDirectory, { recursive: true, mode: 0o700 });
-    log.info({ adopted: datapath.adopted, node: config.nodeName, manifests: source.directory }, datapath.adopted ? 'maps adopted' : 'maps made');
+    log.info(
+      { adopted: datapath.adopted, node: config.nodeName, manifests: source.directory },
+      datapath.adopted ? 'maps adopted' : 'maps made',
+    );
 
     let afterTurn = (_model: Model, _written: number) => {};
     const agent = openAgent({
@@ -193,10 +209,12 @@ export async function startAgent(start: Start): Promise<RunningAgent | undefined
       snapshots.want();
       if (written > 0) upkeep.backendsChanged();
     };
-    closers.push(datapath.onProblems(() => agent.dirty()));
+    closers.push(datapath.onProblems(() => agent.problemsChanged()));
     snapshots.want();
     agent.dirty();
-    const server = await serve(socketPath(config.stateDirectory), async () => statusOf(start, startedAt, agent, source, await datapath.status()));
+    const server = await serve(socketPath(config.stateDirectory), async () =>
+      statusOf(start, startedAt, agent, source, await datapath.status()),
+    );
     closers.push(() => server.close());
     log.info({ services: model.services.size }, 'serving');
     return { close };

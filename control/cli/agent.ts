@@ -4,6 +4,7 @@ import { readFileSync } from 'node:fs';
 import type { Command } from 'commander';
 import { type RunningAgent, startAgent } from '../agent/start.ts';
 import { FLAGS } from '../config/flags.ts';
+import { ConfigError } from '../config.ts';
 import { LockedError, PreconditionError } from '../kernel/datapath.ts';
 import { openLog } from '../observe/log.ts';
 import { Refusal } from './exits.ts';
@@ -16,7 +17,8 @@ function version(): string {
 
 async function run(environment: Environment, options: Options): Promise<void> {
   const config = configOf(options);
-  if (config.manifests === undefined) throw new Refusal('usage', 'sluice.manifests (--manifests): nothing given; allowed: a directory of manifests');
+  if (config.manifests === undefined)
+    throw new Refusal('usage', 'sluice.manifests (--manifests): nothing given; allowed: a directory of manifests');
   const log = openLog();
   // A bug ends the process; its last line says where. State is in the kernel, and the next start adopts it.
   process.on('uncaughtExceptionMonitor', (error) => log.fatal({ err: error }, 'a bug: the agent ends, the kernel keeps serving'));
@@ -30,8 +32,16 @@ async function run(environment: Environment, options: Options): Promise<void> {
   const stopped = new Promise<void>((resolve) => stop.signal.addEventListener('abort', () => resolve(), { once: true }));
   let agent: RunningAgent | undefined;
   try {
-    agent = await startAgent({ config, manifests: config.manifests, native: environment.native(), log, version: version(), signal: stop.signal });
+    agent = await startAgent({
+      config,
+      manifests: config.manifests,
+      native: environment.native(),
+      log,
+      version: version(),
+      signal: stop.signal,
+    });
   } catch (error) {
+    if (error instanceof ConfigError) throw new Refusal('usage', error.message);
     if (error instanceof PreconditionError) throw new Refusal('precondition', error.message);
     if (error instanceof LockedError) throw new Refusal('alreadyRunning', error.message);
     throw error;

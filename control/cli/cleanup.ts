@@ -17,7 +17,10 @@ async function run(environment: Environment, options: Options): Promise<void> {
     if (error instanceof LockedError) throw new Refusal('alreadyRunning', error.message);
     throw error;
   }
-  await writeLines(environment.out, removed.length === 0 ? ['nothing of ours was here'] : removed.map((what) => `removed ${printable(what)}`));
+  await writeLines(
+    environment.out,
+    removed.length === 0 ? ['nothing of ours was here'] : removed.map((what) => `removed ${printable(what)}`),
+  );
 }
 
 export function cleanupVerb(environment: Environment): Command {

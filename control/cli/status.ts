@@ -25,11 +25,12 @@ function* pairs(rows: Pairs): Generator<string> {
   for (const [label, text] of rows) yield `${label.padEnd(width)}  ${text}`;
 }
 
-function* headed(title: string, columns: readonly string[], rows: readonly (readonly string[])[]): Generator<string> {
+/** A table after an empty line, nothing where it has no rows. `right`: its numbers stand on the right. */
+function* headed(titles: readonly string[], rows: readonly (readonly string[])[], right: readonly string[] = []): Generator<string> {
   if (rows.length === 0) return;
   yield '';
   yield* align(
-    [title, ...columns].map((text) => ({ title: text })),
+    titles.map((title) => ({ title, right: right.includes(title) })),
     rows,
   );
 }
@@ -77,8 +78,7 @@ function datapathPairs(datapath: DatapathStatus): Pairs {
 
 function* datapathLines(datapath: DatapathStatus): Generator<string> {
   yield* headed(
-    'DEVICE',
-    ['ROLE', 'ATTACHED', 'WHY', 'BEFORE US'],
+    ['DEVICE', 'ROLE', 'ATTACHED', 'WHY', 'BEFORE US'],
     datapath.devices.map((device) => [
       printable(device.name),
       device.role,
@@ -88,23 +88,27 @@ function* datapathLines(datapath: DatapathStatus): Generator<string> {
     ]),
   );
   yield* headed(
-    'NOT SERVED',
-    ['BECAUSE'],
+    ['NOT SERVED', 'BECAUSE'],
     datapath.unserved.map(({ who, why }) => [who, why]),
   );
 }
 
 function* fillLines(maps: readonly MapStatus[]): Generator<string> {
   yield* headed(
-    'MAP',
+    ['MAP', 'ENTRIES', 'ROOM', 'FULL'],
+    maps.map(({ name, entries, maxEntries }) => [
+      name,
+      String(entries),
+      String(maxEntries),
+      `${((100 * entries) / maxEntries).toFixed(1)}%`,
+    ]),
     ['ENTRIES', 'ROOM', 'FULL'],
-    maps.map(({ name, entries, maxEntries }) => [name, String(entries), String(maxEntries), `${((100 * entries) / maxEntries).toFixed(1)}%`]),
   );
 }
 
 function* problemLines(problems: readonly Problem[]): Generator<string> {
   yield '';
-  yield problems.length === 0 ? 'no Problems' : `${problems.length} Problems`;
+  yield problems.length === 0 ? 'no Problems' : problems.length === 1 ? '1 Problem' : `${problems.length} Problems`;
   for (const problem of problems) {
     const field = problem.field === undefined ? '' : ` ${printable(problem.field)}`;
     const origin = problem.origin === undefined || problem.object === `File ${problem.origin}` ? '' : ` (${printable(problem.origin)})`;
@@ -113,7 +117,10 @@ function* problemLines(problems: readonly Problem[]): Generator<string> {
 }
 
 function* runningLines(status: AgentStatus, now: number): Generator<string> {
-  const head: Pairs = [['agent', `runs since ${durationText((now - status.startedAt) / 1000)}, pid ${status.pid}, version ${printable(status.version)}`], ...agentPairs(status)];
+  const head: Pairs = [
+    ['agent', `runs since ${durationText((now - status.startedAt) / 1000)}, pid ${status.pid}, version ${printable(status.version)}`],
+    ...agentPairs(status),
+  ];
   const { datapath } = status;
   yield* pairs(datapath === undefined ? head : [...head, ...datapathPairs(datapath)]);
   if (datapath !== undefined) {
@@ -147,7 +154,10 @@ function* deadLines(config: Config, maps: Maps | undefined, now: number): Genera
   yield* pairs([
     ['agent', `does not run${snapshot === undefined ? '' : `; last heard of ${durationText((now - snapshot.writtenAt) / 1000)} ago`}`],
     ...(last === undefined ? [] : agentPairs(last)),
-    ['maps', maps === undefined ? `none pinned in ${config.pinDirectory}` : `pinned in ${config.pinDirectory}: the kernel goes on with them`],
+    [
+      'maps',
+      maps === undefined ? `none pinned in ${config.pinDirectory}` : `pinned in ${config.pinDirectory}: the kernel goes on with them`,
+    ],
     ['links', links],
   ]);
   if (maps !== undefined) yield* fillLines(fillOf(maps));

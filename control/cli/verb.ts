@@ -2,8 +2,8 @@
 
 import type { Writable } from 'node:stream';
 import { Command } from 'commander';
-import { type Config, ConfigError, readConfig } from '../config.ts';
 import { FLAGS, type FlagValue } from '../config/flags.ts';
+import { type Config, ConfigError, readConfig } from '../config.ts';
 import type { Maps } from '../kernel/maps.ts';
 import type { Native } from '../kernel/native.ts';
 import { type ExitName, exitHelp, Refusal } from './exits.ts';
@@ -50,7 +50,10 @@ export function configOf(options: Options): Config {
 }
 
 /** A verb with its flags, examples and exit codes in its help. */
-export function verb(name: string, parts: { summary: string; flags: readonly string[]; examples: readonly string[]; exits: readonly ExitName[] }): Command {
+export function verb(
+  name: string,
+  parts: { summary: string; flags: readonly string[]; examples: readonly string[]; exits: readonly ExitName[] },
+): Command {
   const command = new Command(name).description(parts.summary).allowExcessArguments(false);
   addFlags(command, parts.flags);
   const examples = ['Examples:', ...parts.examples.map((example) => `  ${example}`)].join('\n');

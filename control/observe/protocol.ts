@@ -2,7 +2,7 @@
 // msgpackr value; one question, one answer, then the connection ends.
 
 import { chmodSync, rmSync } from 'node:fs';
-import { createServer, connect, type Server, type Socket } from 'node:net';
+import { connect, createServer, type Server, type Socket } from 'node:net';
 import { Packr } from 'msgpackr';
 
 /** Longest frame either side accepts, in bytes: a hostile length must not make us allocate. */

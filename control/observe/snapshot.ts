@@ -35,7 +35,11 @@ function digest(body: Uint8Array): Buffer {
 
 /** Writes the file whole or not at all: beside it first, then renamed. Mode 0600. Throws what the file system throws. */
 export function writeSnapshot(path: string, snapshot: Snapshot): void {
-  const body = packr.pack({ writtenAt: snapshot.writtenAt, names: [...snapshot.names].map(([id, name]) => [id, name.service, name.port]), status: snapshot.status });
+  const body = packr.pack({
+    writtenAt: snapshot.writtenAt,
+    names: [...snapshot.names].map(([id, name]) => [id, name.service, name.port]),
+    status: snapshot.status,
+  });
   const beside = `${path}.new`;
   try {
     const file = openSync(beside, 'w', 0o600);
@@ -88,6 +92,7 @@ export function readSnapshot(path: string): { snapshot: Snapshot | undefined; wa
   } catch (error) {
     decoded = error instanceof Error ? error.message : String(error);
   }
-  if (typeof decoded === 'string') return { snapshot: undefined, warning: `the snapshot ${path} is not used (${decoded}): Services are shown by number` };
+  if (typeof decoded === 'string')
+    return { snapshot: undefined, warning: `the snapshot ${path} is not used (${decoded}): Services are shown by number` };
   return { snapshot: decoded, warning: undefined };
 }

@@ -1,11 +1,30 @@
 // What does the datapath remember? Flows of the per-packet path, translations of the socket hook, and affinity. These maps
 // are large and change while they are read: rows come page by page in the maps' own order.
 
-import { type Affinity, ClientKind, type Flow4, type Flow6, type FlowKey4, type FlowKey6, FlowFlag, SocketDirection } from '../../abi/layout.gen.ts';
 import { namesOf } from '../../abi/codec.ts';
+import {
+  type Affinity,
+  ClientKind,
+  type Flow4,
+  type Flow6,
+  FlowFlag,
+  type FlowKey4,
+  type FlowKey6,
+  SocketDirection,
+} from '../../abi/layout.gen.ts';
 import type { Family } from '../../model/model.ts';
 import { durationText, endpointText } from '../text.ts';
-import { backendLookup, backendText, type Context, protocolText, type Row, type Section, servicePortText, servicePortValue, servicesOf } from './section.ts';
+import {
+  backendLookup,
+  backendText,
+  type Context,
+  protocolText,
+  type Row,
+  type Section,
+  servicePortText,
+  servicePortValue,
+  servicesOf,
+} from './section.ts';
 
 /** Turns the low 32 bits of jiffies into an age in seconds; undefined before the agent has measured the clock. */
 function ages(context: Context): (seen: number) => number | undefined {
@@ -175,7 +194,14 @@ function affinityRules(context: Context): Map<number, { family: Family; seconds:
   return rules;
 }
 
-function affinityRow(context: Context, key: { frontend: number; kind: number; client: string }, entry: Affinity, age: number | undefined, left: number | undefined, backend: string): Row {
+function affinityRow(
+  context: Context,
+  key: { frontend: number; kind: number; client: string },
+  entry: Affinity,
+  age: number | undefined,
+  left: number | undefined,
+  backend: string,
+): Row {
   const byAddress = key.kind === ClientKind.CLIENT_ADDRESS;
   return {
     cells: [
@@ -203,7 +229,13 @@ function affinityRow(context: Context, key: { frontend: number; kind: number; cl
 
 export const affinity: Section = {
   name: 'affinity',
-  columns: [{ title: 'SERVICE' }, { title: 'CLIENT' }, { title: 'BACKEND' }, { title: 'AGE', right: true }, { title: 'ENDS IN', right: true }],
+  columns: [
+    { title: 'SERVICE' },
+    { title: 'CLIENT' },
+    { title: 'BACKEND' },
+    { title: 'AGE', right: true },
+    { title: 'ENDS IN', right: true },
+  ],
   *rows(context) {
     const age = ages(context);
     const rules = affinityRules(context);

@@ -1,7 +1,8 @@
 // What can clients send to, and what happens there?
 
-import { FrontendFlag } from '../../abi/layout.gen.ts';
 import type { Frontend } from '../../abi/layout.gen.ts';
+import { FrontendFlag } from '../../abi/layout.gen.ts';
+import { addressOrder } from '../../address.ts';
 import type { Address, Family } from '../../model/model.ts';
 import { durationText, endpointText } from '../text.ts';
 import {
@@ -26,21 +27,18 @@ export interface FrontendEntry {
   readonly frontend: Frontend;
 }
 
-function order(a: FrontendEntry, b: FrontendEntry): number {
-  return (
-    a.family - b.family ||
-    (a.address < b.address ? -1 : a.address > b.address ? 1 : 0) ||
-    a.port - b.port ||
-    a.protocol - b.protocol
-  );
-}
-
-/** Every frontend of both families, by family, address, port and protocol. */
+/** Every frontend of both families, by address, port and protocol. */
 export function readFrontends(context: Context): FrontendEntry[] {
   const entries: FrontendEntry[] = [];
-  for (const [key, frontend] of context.maps.frontends4.entries()) entries.push({ family: 4, address: key.address, port: key.port, protocol: key.protocol, frontend });
-  for (const [key, frontend] of context.maps.frontends6.entries()) entries.push({ family: 6, address: key.address, port: key.port, protocol: key.protocol, frontend });
-  return entries.sort(order);
+  for (const [key, frontend] of context.maps.frontends4.entries())
+    entries.push({ family: 4, address: key.address, port: key.port, protocol: key.protocol, frontend });
+  for (const [key, frontend] of context.maps.frontends6.entries())
+    entries.push({ family: 6, address: key.address, port: key.port, protocol: key.protocol, frontend });
+  const orders = new Map(entries.map((entry) => [entry, addressOrder(entry.address)]));
+  return entries.sort((a, b) => {
+    const [first, second] = [orders.get(a) ?? '', orders.get(b) ?? ''];
+    return first < second ? -1 : first > second ? 1 : a.port - b.port || a.protocol - b.protocol;
+  });
 }
 
 function kindOf(flags: number): 'ClusterIP' | 'NodePort' | 'External' {

@@ -3,8 +3,8 @@
 
 import { namesOf } from '../../abi/codec.ts';
 import { AddressFlag, Hook, SettingFlag, Verdict } from '../../abi/layout.gen.ts';
+import { addressBytes, addressOrder } from '../../address.ts';
 import type { Address, Family, Prefix } from '../../model/model.ts';
-import { addressBytes } from '../../address.ts';
 import type { Column } from '../table.ts';
 import { type Context, type Row, type Section, servicePortText, servicePortValue, servicesOf } from './section.ts';
 
@@ -17,8 +17,13 @@ export const addresses: Section = {
   columns: [{ title: 'ADDRESS' }, { title: 'IS' }],
   *rows(context) {
     for (const map of [context.maps.addresses4, context.maps.addresses6]) {
-      for (const [address, flags] of [...map.entries()].sort(byText(([key]) => key))) {
-        const names = namesOf(AddressFlag, flags).map((name) => name.replace(/^ADDRESS_/, '').toLowerCase().replaceAll('_', '-'));
+      for (const [address, flags] of [...map.entries()].sort(byText(([key]) => addressOrder(key)))) {
+        const names = namesOf(AddressFlag, flags).map((name) =>
+          name
+            .replace(/^ADDRESS_/, '')
+            .toLowerCase()
+            .replaceAll('_', '-'),
+        );
         yield { cells: [address, names.join(',')], value: { address, is: names }, services: [], addresses: [address], backends: [] };
       }
     }
@@ -27,7 +32,13 @@ export const addresses: Section = {
 
 export const devices: Section = {
   name: 'devices',
-  columns: [{ title: 'INDEX', right: true }, { title: 'MTU', right: true }, { title: 'MAC' }, { title: 'MASQUERADE IPV4' }, { title: 'MASQUERADE IPV6' }],
+  columns: [
+    { title: 'INDEX', right: true },
+    { title: 'MTU', right: true },
+    { title: 'MAC' },
+    { title: 'MASQUERADE IPV4' },
+    { title: 'MASQUERADE IPV6' },
+  ],
   *rows(context) {
     for (const [ifindex, device] of [...context.maps.devices.entries()].sort(([a], [b]) => a - b)) {
       const address4 = device.address4 === '0.0.0.0' ? null : device.address4;
@@ -46,7 +57,14 @@ export const devices: Section = {
 /** The frontend's id is in front of the address in the key; 32 bits of its length are the id's. */
 const ID_BITS = 32;
 
-function* ranges(context: Context): Generator<{ frontend: number; family: Family; address: Address; range: Prefix }> {
+interface Range {
+  readonly frontend: number;
+  readonly family: Family;
+  readonly address: Address;
+  readonly range: Prefix;
+}
+
+function* ranges(context: Context): Generator<Range> {
   for (const [key] of context.maps.source_ranges4.entries()) {
     yield { frontend: key.frontend, family: 4, address: key.address, range: `${key.address}/${key.prefix_length - ID_BITS}` };
   }
@@ -59,8 +77,10 @@ export const sourceRanges: Section = {
   name: 'source-ranges',
   columns: [{ title: 'SERVICE' }, { title: 'ALLOWED' }],
   *rows(context) {
-    const sorted = [...ranges(context)].sort((a, b) => a.frontend - b.frontend || byText<typeof a>((item) => item.range)(a, b));
-    for (const { frontend, family, address, range } of sorted) {
+    const place = byText<Range>(
+      ({ frontend, address, range }) => `${servicePortText(context, frontend)} ${addressOrder(address)} ${range}`,
+    );
+    for (const { frontend, family, address, range } of [...ranges(context)].sort(place)) {
       yield {
         cells: [servicePortText(context, frontend), range],
         value: { ...servicePortValue(context, frontend), family, range },
@@ -120,14 +140,20 @@ function hookTitle(name: string): string {
 
 export const verdicts: Section = {
   name: 'verdicts',
-  columns: [{ title: 'VERDICT' }, { title: 'PACKETS', right: true }, ...HOOKS.map(([name]): Column => ({ title: hookTitle(name), right: true }))],
+  columns: [
+    { title: 'VERDICT' },
+    { title: 'PACKETS', right: true },
+    ...HOOKS.map(([name]): Column => ({ title: hookTitle(name), right: true })),
+  ],
   *rows(context) {
     for (const [name, verdict] of Object.entries(Verdict)) {
       if (name === 'VERDICT_CONTINUE' || name === 'VERDICT_COUNT') continue;
       const counts = context.maps.verdicts.get(verdict)?.packets ?? [];
       const total = counts.reduce((sum, count) => sum + count, 0n);
       if (total === 0n) continue;
-      const hooks = Object.fromEntries(HOOKS.map(([hook, index]) => [hook.replace(/^HOOK_/, '').toLowerCase(), Number(counts[index] ?? 0n)]));
+      const hooks = Object.fromEntries(
+        HOOKS.map(([hook, index]) => [hook.replace(/^HOOK_/, '').toLowerCase(), Number(counts[index] ?? 0n)]),
+      );
       yield {
         cells: [name, String(total), ...HOOKS.map(([, index]) => (counts[index] ? String(counts[index]) : '-'))],
         value: { verdict: name, packets: Number(total), hooks },

@@ -4,7 +4,18 @@
 import { BackendFlag } from '../../abi/layout.gen.ts';
 import type { Family } from '../../model/model.ts';
 import { readFrontends } from './frontends.ts';
-import { type BackendEntry, backendLookup, backendText, type Context, protocolText, type Row, type Section, servicePortText, servicePortValue, servicesOf } from './section.ts';
+import {
+  type BackendEntry,
+  backendLookup,
+  backendText,
+  type Context,
+  protocolText,
+  type Row,
+  type Section,
+  servicePortText,
+  servicePortValue,
+  servicesOf,
+} from './section.ts';
 
 interface Run {
   readonly id: number;
@@ -34,7 +45,14 @@ function backendFields(entry: BackendEntry | undefined, id: number) {
 
 export const slices: Section = {
   name: 'slices',
-  columns: [{ title: 'SERVICE' }, { title: 'FAMILY' }, { title: 'POLICY' }, { title: 'SLOT', right: true }, { title: 'BACKEND' }, { title: 'ID', right: true }],
+  columns: [
+    { title: 'SERVICE' },
+    { title: 'FAMILY' },
+    { title: 'POLICY' },
+    { title: 'SLOT', right: true },
+    { title: 'BACKEND' },
+    { title: 'ID', right: true },
+  ],
   *rows(context) {
     const find = backendLookup(context.maps);
     for (const run of runs(context, 'slice')) {
@@ -130,7 +148,8 @@ function placeOf(flags: number): 'host' | 'local' | 'remote' {
 }
 
 function backendRow(context: Context, family: Family, id: number, entry: BackendEntry, usedBy: ReadonlySet<number>): Row {
-  const ids = [...usedBy].sort((a, b) => a - b);
+  const texts = new Map([...usedBy].map((frontend) => [frontend, servicePortText(context, frontend)]));
+  const ids = [...usedBy].sort((a, b) => ((texts.get(a) ?? '') < (texts.get(b) ?? '') ? -1 : 1));
   const services = [...new Set(ids.flatMap((frontend) => servicesOf(context, frontend)))];
   return {
     cells: [
@@ -140,7 +159,7 @@ function backendRow(context: Context, family: Family, id: number, entry: Backend
       stateOf(entry.flags),
       placeOf(entry.flags),
       String(entry.generation),
-      ids.length === 0 ? '-' : ids.map((frontend) => servicePortText(context, frontend)).join(','),
+      ids.length === 0 ? '-' : [...texts.values()].sort().join(','),
     ],
     value: {
       backendId: id,
@@ -173,7 +192,10 @@ export const backends: Section = {
   *rows(context) {
     const usedBy = users(context);
     const nobody: ReadonlySet<number> = new Set();
-    for (const [family, map] of [[4, context.maps.backends4], [6, context.maps.backends6]] as const) {
+    for (const [family, map] of [
+      [4, context.maps.backends4],
+      [6, context.maps.backends6],
+    ] as const) {
       for (const [id, entry] of map.entries()) {
         if (entry.flags !== 0) yield backendRow(context, family, id, entry, usedBy.get(`${family} ${id}`) ?? nobody);
       }
