@@ -97,7 +97,7 @@ const schema = z.strictObject({
       serviceProxyName: value.labelValue.optional(),
       serviceCIDRs: z.array(value.prefix).optional(),
       devices: z.array(value.interfaceName).optional(),
-      podInterfaces: z.array(value.interfacePrefix).optional(),
+      podInterfaces: z.union([value.oneOf(['auto']), z.array(value.interfacePrefix)]).optional(),
       hooks: z.array(value.oneOf(['tc', 'socket'])).optional(),
       socket: value.oneOf(['on', 'host-only', 'off']).optional(),
       cgroupRoot: value.absoluteDirectory.optional(),
@@ -176,6 +176,12 @@ function namesAt(path: readonly PropertyKey[]): string {
   return section instanceof z.ZodObject ? Object.keys(section.shape).join(', ') : 'nothing';
 }
 
+/** The values in values.ts say themselves what is allowed; of a section or a list it is said here. */
+function allowedBy(issue: z.core.$ZodIssue): string {
+  if (issue.code !== 'invalid_type') return issue.message;
+  return issue.expected === 'array' ? 'a list' : 'a mapping of fields';
+}
+
 function faultsOf(issue: z.core.$ZodIssue, given: unknown): Fault[] {
   if (issue.code === 'unrecognized_keys') {
     return issue.keys.map((key) => {
@@ -184,11 +190,8 @@ function faultsOf(issue: z.core.$ZodIssue, given: unknown): Fault[] {
     });
   }
   const fault = { field: pathText(issue.path) || 'the configuration', given: shown(at(given, issue.path)) };
-  if (issue.code === 'invalid_union') {
-    return [{ ...fault, allowed: issue.errors.flatMap((branch) => branch.map(({ message }) => message)).join(', or ') }];
-  }
-  if (issue.code === 'invalid_type') return [{ ...fault, allowed: issue.expected === 'array' ? 'a list' : 'a mapping of fields' }];
-  return [{ ...fault, allowed: issue.message }];
+  if (issue.code !== 'invalid_union') return [{ ...fault, allowed: allowedBy(issue) }];
+  return [{ ...fault, allowed: [...new Set(issue.errors.flatMap((branch) => branch.map(allowedBy)))].join(', or ') }];
 }
 
 /** Row 14.2: a mode needs its value, and a value its mode. kube-proxy: a clusterCIDR beside another mode is allowed and not used. */
@@ -258,8 +261,8 @@ function readHooks(sluice: NonNullable<Fields['sluice']>, faults: Fault[]): Conf
   return { tc, socket };
 }
 
-function readPodInterfaces(given: readonly string[] | undefined, faults: Fault[]): readonly string[] | undefined {
-  if (given === undefined || given.length === 0) return undefined;
+function readPodInterfaces(given: 'auto' | readonly string[] | undefined, faults: Fault[]): readonly string[] | undefined {
+  if (given === undefined || given === 'auto' || given.length === 0) return undefined;
   if (!given.includes('auto')) return given;
   if (given.length > 1) faults.push({ field: 'sluice.podInterfaces', given: shown(given), allowed: 'auto alone, or prefixes' });
   return undefined;

@@ -139,6 +139,7 @@ describe('what is given means', () => {
     ['the socket hook for the node alone', { sluice: { socket: 'host-only' } }, {}, { hooks: { tc: true, socket: 'host-only' } }],
     ['the tc hook alone', { sluice: { hooks: ['tc'] } }, {}, { hooks: { tc: true, socket: 'off' } }],
     ['pod interfaces by prefix', {}, { 'pod-interfaces': 'cali,lxc' }, { podInterfaces: ['cali', 'lxc'] }],
+    ['pod interfaces found, in the file', { sluice: { podInterfaces: 'auto' } }, {}, { podInterfaces: undefined }],
     ['pod interfaces found', {}, { 'pod-interfaces': 'auto' }, { podInterfaces: undefined }],
     [
       'sizes of maps',
@@ -250,6 +251,7 @@ describe('what is wrong is named with its field, what was given and what is allo
       '["auto","cali"]',
       /^auto alone/,
     ],
+    ['a pod interface that is no list', { sluice: { podInterfaces: 'cali' } }, {}, 'sluice.podInterfaces', '"cali"', /^auto, or a list$/],
     ['an unknown hook', {}, { hooks: 'tc,xdp' }, 'sluice.hooks[1] (--hooks)', '"xdp"', /^tc, socket$/],
     ['no hook at all', { sluice: { hooks: ['socket'], socket: 'off' } }, {}, 'sluice.hooks', '["socket"]', /^at least one/],
     ['a socket mode without its hook', { sluice: { hooks: ['tc'], socket: 'on' } }, {}, 'sluice.socket', '"on"', /^off, since/],

@@ -40,6 +40,8 @@ interface File {
   seen: { signature: string; since: number } | undefined;
   /** Away since then; undefined: it is there. */
   awaySince: number | undefined;
+  /** The text last believed ended with a newline. */
+  finished: boolean;
   objects: readonly KubeObject[];
   ignored: ReadonlyMap<string, number>;
   /** About the content as it is now. */
@@ -135,11 +137,13 @@ export function openManifests(directory: string): Manifests {
       file.problems = [fileProblem(name, 'FileNotParsed', `${manifest.malformed}; ${kept(file)}`)];
       return 0;
     }
-    if (unfinished && doubtful) {
-      const message = `its last line has no end and its last object is not as it should be: it looks half written; ${kept(file)}`;
+    // A full disk or a writer that died leaves the same for good: what ended with a newline before is not believed without one.
+    if (unfinished && (doubtful || file.finished)) {
+      const message = `its last line has no end, so it looks half written (a newline at the end makes it whole); ${kept(file)}`;
       file.problems = [fileProblem(name, 'FileNotParsed', message)];
       return 0;
     }
+    file.finished = !unfinished;
     file.objects = manifest.objects;
     file.ignored = manifest.ignored;
     file.problems = manifest.problems;
@@ -178,6 +182,7 @@ export function openManifests(directory: string): Manifests {
       read: undefined,
       seen: undefined,
       awaySince: undefined,
+      finished: false,
       objects: [],
       ignored: new Map(),
       problems: [],
