@@ -140,8 +140,8 @@ static __always_inline bool lookup_source_range(__u32 frontend, const struct add
 /* A backend, copied out of its map. */
 struct backend {
 	struct address address;
-	__be16 port;
-	__u8 flags; /* enum backend_flag, 0: there is none */
+	__be16 port; /* 0: there never was one with this id */
+	__u8 flags; /* enum backend_flag, 0: dead */
 	__u32 id;
 	__u32 generation;
 };
@@ -149,6 +149,7 @@ struct backend {
 static __always_inline void load_backend(__u32 id, struct backend *out, const int family)
 {
 	out->id = id;
+	out->port = 0;
 	out->flags = 0;
 	if (family == 4) {
 		struct backend4 *b = bpf_map_lookup_elem(&backends4, &id);

@@ -139,7 +139,11 @@ static __always_inline enum verdict select_backend(const struct frontend *fronte
 	else
 		id = load_slot(slice->first + bpf_get_prandom_u32() % slice->count);
 	load_backend(id, out, family);
-	if (!id || !(out->flags & BACKEND_LIVE))
+	/*
+	 * A backend that died since this frontend was read is used all the same, as it would have been a moment ago: its address
+	 * stays in its entry while ids rest. Only a slot that never named a backend is an error.
+	 */
+	if (!id || !out->port)
 		return DROP_STALE_SLOT;
 	if (affine)
 		remember_affinity(client, out);
