@@ -1,8 +1,8 @@
 // A Source that a test moves: objects are put and removed by hand, and callbacks come at once, as from a watch.
 
+import type { Kind, Objects, Source } from '../../control/source/objects.ts';
 import { parseObjects } from '../../control/source/parse.ts';
 import { objectStore } from '../../control/source/store.ts';
-import type { Kind, Objects, Source } from '../../control/source/objects.ts';
 import type { Raw } from './objects.ts';
 
 export interface TestSource extends Source {
