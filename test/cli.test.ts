@@ -209,8 +209,8 @@ describe('dump for people', () => {
     maps.affinities.set({ frontend, kind: ClientKind.CLIENT_ADDRESS, client: '198.51.100.8' }, { backend: 2, generation: 9, seen: 350 });
     assert.deepEqual((await sluice('dump affinity', given)).out.split('\n').slice(1).sort(), [
       '',
-      'default/web:http  198.51.100.7  10.244.2.5:8080     1m00s  2h59m',
-      'default/web:http  198.51.100.8  backend 2 (absent)     0s  3h00m',
+      'default/web:http  198.51.100.7  10.244.2.5:8080     1m00s    2h59m',
+      'default/web:http  198.51.100.8  backend 2 (absent)     0s    3h00m',
     ]);
     const packets = [0n, 0n, 7n, 0n, 0n, 0n, 0n, 0n, 0n];
     maps.verdicts.set(Verdict.REJECT_NO_ENDPOINTS, { packets });
