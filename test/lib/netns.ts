@@ -10,7 +10,8 @@ import { type Lane, namespaceSteps, type Step } from './topology.ts';
 const prefix = 'sluice-lab-';
 /** Where the labs' directories are: root's alone. */
 const home = '/run';
-const cgroupRoot = () => {
+/** Where cgroup v2 is mounted. */
+export const cgroupRoot = () => {
   const line = readFileSync('/proc/mounts', 'utf8')
     .split('\n')
     .find((mount) => mount.split(' ')[2] === 'cgroup2');
@@ -66,8 +67,17 @@ function removeCgroup(path: string): void {
   if (!existsSync(path)) return;
   writeFileSync(join(path, 'cgroup.kill'), '1');
   for (const entry of readdirSync(path, { withFileTypes: true })) if (entry.isDirectory()) removeCgroup(join(path, entry.name));
-  for (let attempt = 0; attempt < 400 && readFileSync(join(path, 'cgroup.procs'), 'utf8') !== ''; attempt++) pause(5);
-  rmdirSync(path);
+  const end = performance.now() + 5000;
+  for (;;) {
+    try {
+      rmdirSync(path);
+      return;
+    } catch (error) {
+      // Busy while a process is still on its way out.
+      if ((error as NodeJS.ErrnoException).code !== 'EBUSY' || performance.now() > end) throw error;
+      pause(5);
+    }
+  }
 }
 
 /** Removes all that the lab of that name made; what is not there is no failure. */
