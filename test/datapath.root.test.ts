@@ -2,11 +2,15 @@
 // namespace, a bpffs and a cgroup of the test's own.
 
 import assert from 'node:assert/strict';
+import { createSocket, type Socket } from 'node:dgram';
+import { once } from 'node:events';
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { after, afterEach, beforeEach, describe, test } from 'node:test';
+import { AddressFlag, BackendFlag, FrontendFlag } from '../control/abi/layout.gen.ts';
 import { loadNative } from '../control/kernel/addon.ts';
 import { cleanup } from '../control/kernel/cleanup.ts';
 import { type Datapath, LockedError, openDatapath, PreconditionError } from '../control/kernel/datapath.ts';
+import { destroyStaleSockets } from '../control/kernel/destroy.ts';
 import type { Native } from '../control/kernel/native.ts';
 import { type Node, openNode } from '../control/kernel/node.ts';
 import type { DatapathOptions } from '../control/kernel/options.ts';
@@ -301,5 +305,57 @@ describe('datapath without tcx', () => {
     assert.doesNotMatch(filters('nic0'), /nic_ingress/);
     assert.match(filters('nic0'), /handle 0x1 /);
     assert.doesNotMatch(run('tc qdisc show dev pod0'), /clsact/, 'ours goes');
+  });
+});
+
+describe('connected UDP sockets of the node', () => {
+  const { FRONTEND_CLUSTER_IP, FRONTEND_HAS_ENDPOINTS } = FrontendFlag;
+  const { BACKEND_LIVE, BACKEND_SERVING, BACKEND_LOCAL, BACKEND_HOST } = BackendFlag;
+  const UDP = 17;
+
+  async function connected(address: string, port: number): Promise<Socket> {
+    const socket = createSocket('udp4');
+    socket.connect(port, address);
+    await once(socket, 'connect');
+    return socket;
+  }
+
+  test('one whose backend is gone is destroyed, others are not', async () => {
+    const { datapath } = await start();
+    const { maps } = datapath;
+    const alive = BACKEND_LIVE | BACKEND_SERVING | BACKEND_LOCAL | BACKEND_HOST;
+    maps.backends4.set(1, { address: '10.1.0.2', port: 5353, protocol: UDP, flags: alive, generation: 1 });
+    maps.slots.fill(0, [1]);
+    const none = { first: 0, count: 0 };
+    const frontend = {
+      id: 7,
+      flags: FRONTEND_CLUSTER_IP | FRONTEND_HAS_ENDPOINTS,
+      cluster: { first: 0, count: 1 },
+      local: none,
+      cluster_table: none,
+      local_table: none,
+      affinity_seconds: 0,
+    };
+    maps.frontends4.set({ address: '10.96.0.10', port: 53, protocol: UDP }, { ...frontend, check: frontend.id ^ frontend.flags ^ 1 });
+    maps.addresses4.set('10.96.0.10', AddressFlag.ADDRESS_FRONTEND | AddressFlag.ADDRESS_CLUSTER_IP);
+    const ours = await connected('10.96.0.10', 53);
+    const direct = await connected('10.1.0.2', 5353);
+    const sockets = [ours, direct];
+    try {
+      assert([...maps.socket_flows.entries()].length > 0, 'the hook translated it');
+      assert.deepEqual(await destroyStaleSockets(native, maps), { sockets: 0, entries: 0, unable: false });
+
+      maps.backends4.set(1, { address: '10.1.0.2', port: 5353, protocol: UDP, flags: BACKEND_LIVE, generation: 1 });
+      const ended = once(ours, 'error');
+      assert.deepEqual(await destroyStaleSockets(native, maps), { sockets: 1, entries: 0, unable: false });
+      assert.match(String((await ended)[0]), /ECONNABORTED/);
+      ours.close();
+      sockets.shift();
+      assert((await destroyStaleSockets(native, maps)).entries > 0, 'its entries go with it');
+      assert.equal([...maps.socket_flows.entries()].length, 0);
+      assert.equal(direct.remoteAddress().port, 5353);
+    } finally {
+      for (const socket of sockets) socket.close();
+    }
   });
 });

@@ -38,13 +38,14 @@ export async function destroyStaleSockets(native: Native, maps: Maps): Promise<D
     const sockets = udpSockets(native, diag);
     const gone = translated.filter(([key]) => !sockets.has(key.cookie)).map(([key]) => key);
     maps.socket_flows.deleteMany(gone);
-    const stale = translated.filter(([key, flow]) => key.direction === SocketDirection.SOCKET_REQUEST && isStale(maps, flow));
+    // The entry of the way back: its key is the backend, and every socket that was translated has one.
+    const stale = translated.filter(([key, flow]) => key.direction === SocketDirection.SOCKET_REPLY && isStale(maps, key, flow));
     let destroyed = 0;
     let unable = false;
-    for (const [key, flow] of stale) {
+    for (const [key] of stale) {
       const socket = sockets.get(key.cookie);
       // An unconnected socket picks again by itself, and one connected elsewhere since then is not ours.
-      if (socket === undefined || socket.peerPort !== flow.port || socket.peerAddress !== flow.address) continue;
+      if (socket === undefined || socket.peerPort !== key.port || socket.peerAddress !== key.address) continue;
       const done = destroy(native, diag, socket);
       if (done) destroyed++;
       else unable = true;
@@ -64,8 +65,8 @@ function udpSockets(native: Native, diag: number): Map<bigint, SocketEntry> {
   return sockets;
 }
 
-function isStale(maps: Maps, flow: SocketFlow): boolean {
-  const backend = (familyOf(flow.address) === 4 ? maps.backends4 : maps.backends6).get(flow.backend);
+function isStale(maps: Maps, key: SocketKey, flow: SocketFlow): boolean {
+  const backend = (familyOf(key.address) === 4 ? maps.backends4 : maps.backends6).get(flow.backend);
   return backend === undefined || backend.generation !== flow.generation || !(backend.flags & BackendFlag.BACKEND_SERVING);
 }
 

@@ -2,7 +2,7 @@
 // directory that nobody else uses. No way leads from it to the machine's own devices.
 
 import { execFileSync, spawnSync } from 'node:child_process';
-import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmdirSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import type { DatapathOptions } from '../../control/kernel/options.ts';
 
@@ -38,14 +38,37 @@ const SIZES = {
   ...{ flows4: 4096, flows6: 4096, new_flows4: 1024, new_flows6: 1024, affinities: 64, socket_flows: 256 },
 };
 
+const PREFIX = 'sluice-sandbox-';
+
+function cgroupMount(): string {
+  const mount = /^\S+ (\S+) cgroup2 /m.exec(readFileSync('/proc/mounts', 'utf8'))?.[1];
+  if (mount === undefined) throw new Error('cgroup v2 is not mounted');
+  return mount;
+}
+
+/** Removes what the sandbox of that name has made; what is not there is no failure. */
+function remove(name: string): void {
+  const cgroup = `${cgroupMount()}/${name}`;
+  const home = `${tmpdir()}/${name}`;
+  if (existsSync(`/run/netns/${name}`)) run(`ip netns delete ${name}`);
+  if (existsSync(cgroup)) rmdirSync(cgroup);
+  if (readFileSync('/proc/mounts', 'utf8').includes(` ${home}/bpf `)) run(`umount ${home}/bpf`);
+  rmSync(home, { recursive: true, force: true });
+}
+
+/** Removes sandboxes whose process is gone: nobody closed them. */
+function sweep(): void {
+  const names = [tmpdir(), cgroupMount(), '/run/netns'].flatMap(namesIn).filter((name) => name.startsWith(PREFIX));
+  for (const name of new Set(names)) if (!existsSync(`/proc/${name.slice(PREFIX.length)}`)) remove(name);
+}
+
 /** Makes the sandbox; the process is in its cgroup until close(). */
 export function openSandbox(): Sandbox {
-  const name = `sluice-sandbox-${process.pid}`;
-  const home = mkdtempSync(`${tmpdir()}/sluice-sandbox-`);
-  const cgroups = /^\S+ (\S+) cgroup2 /m.exec(readFileSync('/proc/mounts', 'utf8'))?.[1];
-  if (cgroups === undefined) throw new Error('cgroup v2 is not mounted');
-  const cgroupRoot = `${cgroups}/${name}`;
-  mkdirSync(`${home}/bpf`);
+  sweep();
+  const name = `${PREFIX}${process.pid}`;
+  const home = `${tmpdir()}/${name}`;
+  const cgroupRoot = `${cgroupMount()}/${name}`;
+  mkdirSync(`${home}/bpf`, { recursive: true });
   run(`mount -t bpf bpf ${home}/bpf`);
   mkdirSync(cgroupRoot);
   writeFileSync(`${cgroupRoot}/cgroup.procs`, String(process.pid));
@@ -68,11 +91,8 @@ export function openSandbox(): Sandbox {
     },
     elsewhere: name,
     close() {
-      run(`ip netns delete ${name}`);
-      writeFileSync(`${cgroups}/cgroup.procs`, String(process.pid));
-      rmdirSync(cgroupRoot);
-      run(`umount ${home}/bpf`);
-      rmSync(home, { recursive: true, force: true });
+      writeFileSync(`${cgroupMount()}/cgroup.procs`, String(process.pid));
+      remove(name);
     },
   };
 }
