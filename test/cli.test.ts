@@ -9,7 +9,7 @@ import { after, before, describe, it } from 'node:test';
 import fc from 'fast-check';
 import { pino } from 'pino';
 import { parse } from 'yaml';
-import { ClientKind, FlowFlag, Hook, Verdict } from '../control/abi/layout.gen.ts';
+import { ClientKind, FlowFlag, Hook, SocketDirection, Verdict } from '../control/abi/layout.gen.ts';
 import type { AgentStatus } from '../control/agent/status.ts';
 import { openAgent } from '../control/agent.ts';
 import { EXITS } from '../control/cli/exits.ts';
@@ -211,6 +211,13 @@ describe('dump for people', () => {
       '',
       'default/web:http  198.51.100.7  10.244.2.5:8080     1m00s    2h59m',
       'default/web:http  198.51.100.8  backend 2 (absent)     0s    3h00m',
+    ]);
+    const asked = { cookie: 77n, address: '10.244.2.5', port: 8080, protocol: 6, direction: SocketDirection.SOCKET_REPLY };
+    maps.socket_flows.set(asked, { address: '10.96.0.10', port: 80, frontend, backend: 2, generation: 1, seen: 350 });
+    assert.deepEqual((await sluice('dump sockets', given)).out.split('\n'), [
+      'COOKIE  PROTOCOL  ASKED FOR      GETS             SERVICE           AGE',
+      '    77  TCP       10.96.0.10:80  10.244.2.5:8080  default/web:http   0s',
+      '',
     ]);
     const packets = [0n, 0n, 7n, 0n, 0n, 0n, 0n, 0n, 0n];
     maps.verdicts.set(Verdict.REJECT_NO_ENDPOINTS, { packets });

@@ -153,15 +153,15 @@ export const sockets: Section = {
   *rows(context) {
     const age = ages(context);
     for (const [key, flow] of context.maps.socket_flows.entries()) {
-      // The reply entry is the same translation read backwards.
-      if (key.direction !== SocketDirection.SOCKET_REQUEST) continue;
+      // Every translation has a reply entry; a request entry only where the next datagram of the socket asks again.
+      if (key.direction !== SocketDirection.SOCKET_REPLY) continue;
       const seconds = age(flow.seen);
-      const backend = endpointText(flow.address, flow.port);
+      const backend = endpointText(key.address, key.port);
       yield {
         cells: [
           String(key.cookie),
           protocolText(key.protocol),
-          endpointText(key.address, key.port),
+          endpointText(flow.address, flow.port),
           backend,
           servicePortText(context, flow.frontend),
           ageCell(seconds),
@@ -170,10 +170,10 @@ export const sockets: Section = {
           ...servicePortValue(context, flow.frontend),
           cookie: String(key.cookie),
           protocol: protocolText(key.protocol),
-          address: key.address,
-          port: key.port,
-          backendAddress: flow.address,
-          backendPort: flow.port,
+          address: flow.address,
+          port: flow.port,
+          backendAddress: key.address,
+          backendPort: key.port,
           backendId: flow.backend,
           backendGeneration: flow.generation,
           ageSeconds: ageValue(seconds),
