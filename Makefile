@@ -41,7 +41,7 @@ CFLAGS := -O2 -g -std=gnu11 -Wall -Wextra -Werror -Wno-unused-parameter
 
 .PHONY: help
 help: ## this list
-	@awk -F':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s%s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s%s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 .PHONY: deps
 deps: packages $(NPM_STAMP) ## install what building and testing needs (Debian packages as root, npm packages here)
@@ -113,6 +113,10 @@ test: check ## every test; as root also those on real packets. One file: make te
 .PHONY: demo
 demo: build ## two nodes, pods and a client in namespaces, step by step; KEEP=1 leaves it running
 	@KEEP=$(KEEP) $(NODE) demo/run.ts
+
+.PHONY: demo-clean
+demo-clean: ## remove a demo that KEEP=1 left running
+	@$(NODE) demo/clean.ts
 
 .PHONY: clean
 clean: ## remove build/

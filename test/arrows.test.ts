@@ -123,6 +123,19 @@ describe('arrows', () => {
     );
   });
 
+  // The demo shows the product as a user meets it, so it has the command line and no module of control/; the lab is the tests'.
+  test('demo: takes the lab of namespaces and nothing of the product', () => {
+    const all = files('demo/*.ts');
+    assert(all.length > 5);
+    const taken = all.flatMap((file) =>
+      importsOf(read(file))
+        .filter(({ path }) => path.startsWith('.'))
+        .map(({ path }) => normalize(join(dirname(file), path))),
+    );
+    const lab = ['netns', 'places', 'topology'].map((name) => `test/lib/${name}.ts`);
+    assert.deepEqual([...new Set(taken)].filter((path) => !path.startsWith('demo/')).sort(), lab);
+  });
+
   test('control: what it runs with is in dependencies', () => {
     const { dependencies } = JSON.parse(read('package.json')) as { dependencies: Record<string, string> };
     const used = files('control/**/*.ts').flatMap((file) =>

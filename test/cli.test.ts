@@ -207,10 +207,13 @@ describe('dump for people', () => {
       { backend: 2, generation: 1, seen: (350 - 250 * 60) >>> 0 },
     );
     maps.affinities.set({ frontend, kind: ClientKind.CLIENT_ADDRESS, client: '198.51.100.8' }, { backend: 2, generation: 9, seen: 350 });
+    // Cookie 0x10cc: the low word first, as the socket hook lays it there.
+    maps.affinities.set({ frontend, kind: ClientKind.CLIENT_NETNS, client: 'cc10::' }, { backend: 2, generation: 1, seen: 350 });
     assert.deepEqual((await sluice('dump affinity', given)).out.split('\n').slice(1).sort(), [
       '',
       'default/web:http  198.51.100.7  10.244.2.5:8080     1m00s    2h59m',
       'default/web:http  198.51.100.8  backend 2 (absent)     0s    3h00m',
+      'default/web:http  netns 4300    10.244.2.5:8080        0s    3h00m',
     ]);
     const asked = { cookie: 77n, address: '10.244.2.5', port: 8080, protocol: 6, direction: SocketDirection.SOCKET_REPLY };
     maps.socket_flows.set(asked, { address: '10.96.0.10', port: 80, frontend, backend: 2, generation: 1, seen: 350 });

@@ -12,7 +12,8 @@ import {
   type FlowKey6,
   SocketDirection,
 } from '../../abi/layout.gen.ts';
-import type { Family } from '../../model/model.ts';
+import { addressBytes } from '../../address.ts';
+import type { Address, Family } from '../../model/model.ts';
 import { durationText, endpointText } from '../text.ts';
 import {
   backendLookup,
@@ -194,6 +195,11 @@ function affinityRules(context: Context): Map<number, { family: Family; seconds:
   return rules;
 }
 
+/** The cookie of a network namespace as the socket hook keeps it in a client: two words, low first, in host order (little-endian machines). */
+function netnsCookie(client: Address): bigint {
+  return new DataView(addressBytes(client).buffer).getBigUint64(0, true);
+}
+
 function affinityRow(
   context: Context,
   key: { frontend: number; kind: number; client: string },
@@ -203,10 +209,11 @@ function affinityRow(
   backend: string,
 ): Row {
   const byAddress = key.kind === ClientKind.CLIENT_ADDRESS;
+  const client = byAddress ? key.client : String(netnsCookie(key.client));
   return {
     cells: [
       servicePortText(context, key.frontend),
-      byAddress ? key.client : `netns ${key.client}`,
+      byAddress ? client : `netns ${client}`,
       backend,
       ageCell(age),
       left === undefined ? '-' : left <= 0 ? 'expired' : durationText(left),
@@ -214,7 +221,7 @@ function affinityRow(
     value: {
       ...servicePortValue(context, key.frontend),
       clientKind: byAddress ? 'address' : 'netns',
-      client: key.client,
+      client,
       backendId: entry.backend,
       backendGeneration: entry.generation,
       backend,
