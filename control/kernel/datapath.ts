@@ -57,7 +57,7 @@ export interface Datapath {
   /** Low 32 bits of jiffies64: the clock of `seen` in flows. */
   jiffies(): number;
   problems(): readonly Problem[];
-  /** Calls back when problems() may have changed. Returns a stop function. */
+  /** Calls back when problems() changed. Returns a stop function. */
   onProblems(callback: () => void): () => void;
   status(): Promise<DatapathStatus>;
   /** Lets go of the descriptors and the lock; attachments, maps and pins stay. */
@@ -100,6 +100,9 @@ function run(native: Native, node: Node, options: DatapathOptions, features: Fea
   let roles: ReadonlyMap<number, RoleChoice> = new Map();
   let refusals: ReadonlyMap<number, Error> = new Map();
   let standing: readonly Problem[] = [];
+  let toldText = '[]';
+
+  const problems = () => [...standing, ...(writer?.problems() ?? [])];
 
   function program(name: string): number {
     const fd = loaded.programs[name];
@@ -122,8 +125,11 @@ function run(native: Native, node: Node, options: DatapathOptions, features: Fea
     standing = [
       ...sysctlProblems({ ipv6: network.addresses.some((entry) => entry.family === 6 && entry.scope === 0) }),
       ...refusalProblems(refusals, node),
+      ...nicProblems(roles, options),
     ];
-    for (const callback of callbacks) callback();
+    const text = JSON.stringify(problems());
+    if (text !== toldText) for (const callback of callbacks) callback();
+    toldText = text;
   }
 
   async function attach(view: ClusterView): Promise<void> {
@@ -170,7 +176,7 @@ function run(native: Native, node: Node, options: DatapathOptions, features: Fea
       if (before.nodeAddresses.join() !== view.nodeAddresses.join()) follow(view);
     },
     jiffies: () => Number(BigInt.asUintN(32, readClock().jiffies)),
-    problems: () => [...standing, ...(writer?.problems() ?? [])],
+    problems,
     onProblems(callback) {
       callbacks.add(callback);
       return () => callbacks.delete(callback);
@@ -205,6 +211,16 @@ function wantedOf(roles: ReadonlyMap<number, RoleChoice>, program: (name: string
     if (role === 'none') return [];
     return [{ ifindex, programs: { ingress: program(`${prefixes[role]}_ingress`), egress: program(`${prefixes[role]}_egress`) } }];
   });
+}
+
+function nicProblems(roles: ReadonlyMap<number, RoleChoice>, options: DatapathOptions): Problem[] {
+  const nics = [...roles.values()].filter(({ role }) => role === 'nic' || role === 'l3');
+  if (!options.hooks.tc || nics.length > 0) return [];
+  const which =
+    options.devices === undefined
+      ? 'no device has the default route or an address of the node'
+      : `there is no device named ${options.devices.join(', ')}`;
+  return [{ object: 'Agent', field: 'devices', reason: 'NoDevice', message: `${which}: nobody outside this node is served` }];
 }
 
 function refusalProblems(refusals: ReadonlyMap<number, Error>, node: Node): Problem[] {

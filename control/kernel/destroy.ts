@@ -16,7 +16,7 @@ export interface Destroyed {
   readonly sockets: number;
   /** Entries of socket_flows deleted because their socket is gone. */
   readonly entries: number;
-  /** The kernel cannot destroy sockets (no CONFIG_INET_DIAG_DESTROY) although some should be. */
+  /** The kernel cannot list or destroy sockets (no udp_diag, no CONFIG_INET_DIAG_DESTROY) although some may have to be. */
   readonly unable: boolean;
 }
 
@@ -36,6 +36,7 @@ export async function destroyStaleSockets(native: Native, maps: Maps): Promise<D
   const diag = native.netlinkOpen(NETLINK_SOCK_DIAG, 0);
   try {
     const sockets = udpSockets(native, diag);
+    if (sockets === undefined) return { sockets: 0, entries: 0, unable: true };
     const gone = translated.filter(([key]) => !sockets.has(key.cookie)).map(([key]) => key);
     maps.socket_flows.deleteMany(gone);
     // The entry of the way back: its key is the backend, and every socket that was translated has one.
@@ -56,13 +57,24 @@ export async function destroyStaleSockets(native: Native, maps: Maps): Promise<D
   }
 }
 
-function udpSockets(native: Native, diag: number): Map<bigint, SocketEntry> {
+/** By cookie; undefined: this kernel does not list its sockets (no udp_diag). */
+function udpSockets(native: Native, diag: number): Map<bigint, SocketEntry> | undefined {
   const sockets = new Map<bigint, SocketEntry>();
   for (const family of AF_BOTH) {
-    const answer = native.netlinkRequest(diag, socketsRequest(family, IPPROTO_UDP, ESTABLISHED | UNCONNECTED));
+    let answer: Uint8Array;
+    try {
+      answer = native.netlinkRequest(diag, socketsRequest(family, IPPROTO_UDP, ESTABLISHED | UNCONNECTED));
+    } catch (error) {
+      if (codeOf(error) === 'ENOENT') return undefined;
+      throw error;
+    }
     for (const socket of socketsIn(answer)) sockets.set(socket.cookie, socket);
   }
   return sockets;
+}
+
+function codeOf(error: unknown): unknown {
+  return error instanceof Error && 'code' in error ? error.code : undefined;
 }
 
 function isStale(maps: Maps, key: SocketKey, flow: SocketFlow): boolean {
@@ -76,7 +88,7 @@ function destroy(native: Native, diag: number, socket: SocketEntry): boolean {
     native.netlinkRequest(diag, destroyRequest(socket, IPPROTO_UDP));
     return true;
   } catch (error) {
-    const code = error instanceof Error && 'code' in error ? error.code : undefined;
+    const code = codeOf(error);
     if (code === 'ENOENT') return true;
     if (code === 'EOPNOTSUPP' || code === 'EINVAL') return false;
     throw error;

@@ -45,7 +45,7 @@ export interface NetworkWatch {
   changes(): number;
   /** Calls back after changes, at most once a turn of the event loop. Returns a stop function. */
   onChange(callback: () => void): () => void;
-  /** Calls back when a queueing discipline or filter changed anywhere. Returns a stop function. */
+  /** Calls back when a queueing discipline or filter changed anywhere, at most once a turn of the event loop. Returns a stop function. */
   onFilterChange(callback: () => void): () => void;
   /** Dumps everything again, at once; calls back where something differs. */
   refresh(): void;
@@ -64,6 +64,7 @@ export function watchNetwork(native: Native): NetworkWatch {
   let network: Network;
   let changes = 0;
   let turn: NodeJS.Immediate | undefined;
+  let filterTurn: NodeJS.Immediate | undefined;
   let routesTimer: NodeJS.Timeout | undefined;
 
   const request = (message: Uint8Array) => messagesIn(native.netlinkRequest(asking, message));
@@ -76,6 +77,13 @@ export function watchNetwork(native: Native): NetworkWatch {
       turn = undefined;
       freeze();
       for (const callback of changeCallbacks) callback();
+    });
+  };
+
+  const filtersChanged = () => {
+    filterTurn ??= setImmediate(() => {
+      filterTurn = undefined;
+      for (const callback of filterCallbacks) callback();
     });
   };
 
@@ -166,7 +174,7 @@ export function watchNetwork(native: Native): NetworkWatch {
           routesTimer = undefined;
           dumpRoutes();
         }, ROUTES_INTERVAL_MS);
-      } else for (const callback of filterCallbacks) callback();
+      } else filtersChanged();
     }
   }
 
@@ -184,6 +192,7 @@ export function watchNetwork(native: Native): NetworkWatch {
     close() {
       stop();
       clearImmediate(turn);
+      clearImmediate(filterTurn);
       clearTimeout(routesTimer);
       native.closeFd(listening);
       native.closeFd(asking);

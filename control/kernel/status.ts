@@ -40,7 +40,7 @@ export interface DatapathStatus {
   readonly hooks: { readonly tc: boolean; readonly socket: string; readonly deviceMode: Mode; readonly cgroupRoot: string | undefined };
   readonly devices: readonly DeviceStatus[];
   readonly maps: readonly MapStatus[];
-  readonly settings: Readonly<Record<string, number | string | readonly string[]>>;
+  readonly settings: Readonly<Record<string, number | string>>;
   readonly unserved: readonly Unserved[];
 }
 

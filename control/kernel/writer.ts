@@ -4,7 +4,7 @@
 import type { Device } from '../abi/layout.gen.ts';
 import type { Address, Problem } from '../model/model.ts';
 import { listeningPorts } from './listeners.ts';
-import type { Maps } from './maps.ts';
+import { KernelError, type Maps } from './maps.ts';
 import type { Native } from './native.ts';
 import type { NetworkWatch } from './network.ts';
 import { devicesOf } from './node.ts';
@@ -21,11 +21,26 @@ export interface ClusterView extends ClusterPrefixes {
 }
 
 export interface Writer {
-  /** Writes what differs. Throws KernelError. */
+  /** Writes what differs. What the kernel refuses becomes a Problem and is written by the next call. */
   write(network: NetworkWatch, view: ClusterView): void;
   /** As last written. */
   view(): ClusterView;
   problems(): readonly Problem[];
+}
+
+const BLIND: Problem = {
+  object: 'Agent',
+  reason: 'NoSocketList',
+  message: 'this kernel does not list its sockets (no inet_diag): a masquerade may use a port on which a process of this node listens',
+};
+
+function refused(error: KernelError): Problem {
+  return {
+    object: 'Agent',
+    field: error.map,
+    reason: 'KernelRefused',
+    message: `${error.message}: what this node's devices say is not all in the maps; it is tried again`,
+  };
 }
 
 /** diag: an AF_NETLINK SOCK_DIAG descriptor. */
@@ -36,7 +51,7 @@ export function openWriter(native: Native, maps: Maps, diag: number, options: Da
   let settingsText = '';
   let words: readonly bigint[] = [];
   let current: ClusterView = { serviceCIDRs: [], localPrefixes: undefined, nodeAddresses: [], nodePorts: new Set() };
-  let problems: readonly Problem[] = [];
+  let problems: Problem[] = [];
 
   function writeDevices(network: NetworkWatch): void {
     const wanted = devicesOf(network.current(), current.nodeAddresses);
@@ -53,7 +68,9 @@ export function openWriter(native: Native, maps: Maps, diag: number, options: Da
   }
 
   function writePorts(): void {
-    const next = portWords(options.snatPorts, new Set([...listeningPorts(native, diag), ...current.nodePorts]));
+    const listening = listeningPorts(native, diag);
+    if (listening === undefined) problems.push(BLIND);
+    const next = portWords(options.snatPorts, new Set([...(listening ?? []), ...current.nodePorts]));
     const changed = next.flatMap((word, index) => (words[index] === word ? [] : [[index, word] as const]));
     maps.snat_ports.setMany(changed);
     words = next;
@@ -62,7 +79,7 @@ export function openWriter(native: Native, maps: Maps, diag: number, options: Da
   function writeSettings(network: NetworkWatch): void {
     const generation = (generations + network.changes()) >>> 0 || 1;
     const made = settingsOf(options, clocks, current, generation);
-    problems = made.problems;
+    problems.push(...made.problems);
     const text = JSON.stringify(made.settings, (_, value: unknown) => (typeof value === 'bigint' ? value.toString() : value));
     if (text === settingsText) return;
     maps.settings.set(0, made.settings);
@@ -72,10 +89,16 @@ export function openWriter(native: Native, maps: Maps, diag: number, options: Da
   return {
     write(network, view) {
       current = view;
-      writeDevices(network);
-      writePorts();
-      // Last: its route generation makes flows look the new devices up.
-      writeSettings(network);
+      problems = [];
+      try {
+        writeDevices(network);
+        writePorts();
+        // Last: its route generation makes flows look the new devices up.
+        writeSettings(network);
+      } catch (error) {
+        if (!(error instanceof KernelError)) throw error;
+        problems.push(refused(error));
+      }
     },
     view: () => current,
     problems: () => problems,
