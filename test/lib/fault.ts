@@ -1,33 +1,19 @@
 // Brings a fault about in the maps of the bench, and mends it.
-import type { FlowKey4 } from '../../control/abi/layout.gen.ts';
-import { KernelError, type Maps } from '../../control/kernel/maps.ts';
+import { type Codec, decoded } from '../../control/abi/codec.ts';
+import { Flow4, Flow6, FlowKey4, FlowKey6 } from '../../control/abi/layout.gen.ts';
+import { KernelError, type Maps, type TypedMap } from '../../control/kernel/maps.ts';
 import type { Case } from './flow.ts';
 import { backendPort, places, unroutable } from './places.ts';
 
 /** Fills the table of flows until it takes no more. */
-function fill(maps: Maps, family: 4 | 6): () => void {
-  const flows = family === 4 ? maps.flows4 : maps.flows6;
-  const [address, none] = family === 4 ? ['10.255.0.1', '0.0.0.0'] : ['fd0f::1', '::'];
-  const keys: FlowKey4[] = [];
+function fill<K extends FlowKey4, V>(flows: TypedMap<K, V>, key: Codec<K>, value: Codec<V>): () => void {
+  const zero = decoded(value, new Uint8Array(value.size));
+  const keys: K[] = [];
   try {
     for (let n = 0; n <= flows.maxEntries; n++) {
-      const key = { source: address, destination: address, source_port: n & 0xffff, destination_port: n >> 16, protocol: 17 };
-      const value = {
-        ...key,
-        frontend: 0,
-        backend: 0,
-        generation: 0,
-        seen: 0,
-        ifindex: 0,
-        route_generation: 0,
-        next_hop: none,
-        mtu: 0,
-        flags: 0,
-        client_mac: '00:00:00:00:00:00',
-        gateway_mac: '00:00:00:00:00:00',
-      };
-      flows.set(key, value);
-      keys.push(key);
+      const one = { ...decoded(key, new Uint8Array(key.size)), source_port: n & 0xffff, destination_port: 1 + (n >> 16) };
+      flows.set(one, zero);
+      keys.push(one);
     }
   } catch (error) {
     if (!(error instanceof KernelError) || error.code !== 'E2BIG') throw error;
@@ -53,7 +39,7 @@ export function cause(maps: Maps, flow: Case): () => void {
     case 'the egress device has no address':
       return change(maps.devices, (device) => ({ ...device, address4: '0.0.0.0', address6: '::' }));
     case 'the table of flows is full':
-      return fill(maps, flow.family);
+      return flow.family === 4 ? fill(maps.flows4, FlowKey4, Flow4) : fill(maps.flows6, FlowKey6, Flow6);
     case 'there is no way to the backend':
       return change(backends, (backend) =>
         backend.address === places.b1[flow.family] && backend.port === backendPort
@@ -61,6 +47,6 @@ export function cause(maps: Maps, flow: Case): () => void {
           : backend,
       );
     case 'the slots name no backend':
-      return change(backends, (backend) => ({ ...backend, flags: 0 }));
+      return change(backends, (backend) => ({ ...backend, flags: 0, port: 0 }));
   }
 }

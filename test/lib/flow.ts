@@ -101,7 +101,8 @@ export type Table = (words: Words) => readonly Flow[];
 const loopback = { 4: '127.0.0.1', 6: '::1' };
 const unassigned = { 4: '10.96.0.250', 6: 'fd96::250' };
 
-function wordsOf(family: Family, protocol: FlowProtocol): Words {
+/** The words of one family and protocol. */
+export function wordsOf(family: Family, protocol: FlowProtocol): Words {
   const text = (address: string, port: number) => `${family === 6 ? `[${address}]` : address}:${port}/${protocol}`;
   const words: Words = {
     family,

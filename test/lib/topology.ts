@@ -44,6 +44,12 @@ export const plainLane: Lane = {
   defaultRoute: true,
 };
 
+/** Every address that node A may give a request in this lane. */
+export function masqueradeAddresses(lane: Lane, family: Family): string[] {
+  const more = [...(lane.tunnel ? [tunnels.nodeA] : []), ...(lane.backendMtu ? [links.nodeA] : [])];
+  return [places.nodeA, ...more, ...(lane.wiring === 'bridge' ? [gateways.nodeA] : [])].map((address) => address[family]);
+}
+
 /** One command in one namespace; `netns:PLACE` in its input stands for that place's namespace. */
 export interface Step {
   readonly in: string;
@@ -126,7 +132,8 @@ function routerSteps(lane: Lane): Step[] {
 }
 
 function uplinkSteps(lane: Lane, node: NodeName): Step[] {
-  const away = lane.defaultRoute ? anywhere : networks.outside;
+  // Without a default route node A knows the outside alone; node B, a client without an agent at first, the Services besides.
+  const known = node === 'nodeA' ? [networks.outside] : [networks.outside, networks.services, networks.external];
   return [
     ip(
       node,
@@ -134,7 +141,7 @@ function uplinkSteps(lane: Lane, node: NodeName): Step[] {
       'link set eth0 up',
       ...addresses('eth0', places[node], lengths(networks.nodes)),
       ...(node === 'nodeA' ? further('eth0', secondary, lengths(networks.nodes)) : []),
-      ...route(away, gateways.nodes),
+      ...(lane.defaultRoute ? [anywhere] : known).flatMap((network) => route(network, gateways.nodes)),
     ),
   ];
 }
