@@ -10,6 +10,7 @@ struct words {
 	enum frontend_flag frontend_flag;
 	enum backend_flag backend_flag;
 	enum address_flag address_flag;
+	enum device_flag device_flag;
 	enum setting_flag setting_flag;
 	enum flow_flag flow_flag;
 	enum client_kind client_kind;

@@ -31,6 +31,7 @@ enum verdict {
 	PASS_NOT_IP, /* not IPv4 or IPv6, or carries a VLAN tag: belongs to another device */
 	PASS_NOT_OURS, /* no frontend, no flow */
 	PASS_MALFORMED, /* headers do not parse; untouched, the stack judges */
+	PASS_TO_TC, /* XDP: ours, but not XDP's to finish; untouched, tc decides */
 	PASS_OWN, /* a packet that another of our hooks already finished */
 	PASS_NO_FLOW, /* TCP without SYN, no flow and no Maglev table to ask: untouched */
 	PASS_REPLY, /* reply of a flow that is translated at the egress towards its client */
@@ -247,13 +248,17 @@ struct {
 	__type(value, __u32); /* 1 */
 } source_ranges6 SEC(".maps");
 
+enum device_flag {
+	DEVICE_XDP = 1 << 0, /* native XDP runs on it: XDP may redirect frames to it */
+};
+
 /* The devices a packet can leave by, by ifindex. */
 struct device {
 	addr6 address6; /* masquerade address of that family; unspecified: none */
 	addr4 address4;
 	__u32 mtu;
 	__u8 mac[6];
-	__u16 pad;
+	__u16 flags; /* enum device_flag */
 };
 
 struct {
@@ -298,6 +303,7 @@ struct settings {
 	__u32 tcp_close_timeout; /* FIN seen both ways, or RST */
 	__u32 udp_timeout; /* a UDP flow that no reply has confirmed */
 	__u32 udp_stream_timeout;
+	__u32 next_hop_age; /* a next hop older than this is looked up again, and the packet goes the kernel's neighbour way */
 	__u32 route_generation; /* grows with every change of routes, links or addresses: remembered next hops end */
 	__u32 mark; /* skb mark bit of packets that we sent ourselves; cleared by our egress hook */
 	__u16 snat_first; /* masquerade ports, inclusive; snat_ports says which of them */
@@ -306,6 +312,7 @@ struct settings {
 	__u32 service_count6;
 	__u32 local_count4;
 	__u32 local_count6;
+	__u32 pad;
 	struct prefix4 service4[8]; /* ServiceCIDRs: unassigned addresses inside are dropped (4.4) */
 	struct prefix4 local4[8]; /* detect-local by CIDR (14.2) */
 	struct prefix6 service6[8];
@@ -362,13 +369,14 @@ struct flow4 {
 	__u32 generation; /* … and its generation when it was chosen */
 	__u32 seen; /* low 32 bits of jiffies64 at the last packet of this direction */
 	__u32 ifindex; /* bypass: device to send by; FLOW_NODE: device whose ingress the reply must seem to enter */
-	__u32 route_generation; /* settings.route_generation when next_hop was looked up; 0: never */
+	__u32 route_generation; /* settings.route_generation when next_hop was looked up; 0: look it up */
+	__u32 resolved; /* low 32 bits of jiffies64 when next_hop was looked up */
 	__u16 mtu; /* of the way to next_hop */
 	__u16 flags; /* enum flow_flag */
 	__be16 source_port;
 	__be16 destination_port;
-	__u8 client_mac[6]; /* stack flows of a pod: the request's source MAC … */
-	__u8 gateway_mac[6]; /* … and the MAC it was addressed to, for replies that a bridge would short-cut */
+	__u8 source_mac[6]; /* stack flows of a pod: as its request carried them, for replies that a bridge would short-cut; */
+	__u8 destination_mac[6]; /* bypass: what XDP sends with, zero while the neighbour is not resolved */
 	addr4 source;
 	addr4 destination;
 	addr4 next_hop;
@@ -381,12 +389,13 @@ struct flow6 {
 	__u32 seen;
 	__u32 ifindex;
 	__u32 route_generation;
+	__u32 resolved;
 	__u16 mtu;
 	__u16 flags;
 	__be16 source_port;
 	__be16 destination_port;
-	__u8 client_mac[6];
-	__u8 gateway_mac[6];
+	__u8 source_mac[6];
+	__u8 destination_mac[6];
 	addr6 source;
 	addr6 destination;
 	addr6 next_hop;

@@ -44,8 +44,9 @@ FLOW_FIELD_ALIKE(mtu);
 FLOW_FIELD_ALIKE(flags);
 FLOW_FIELD_ALIKE(source_port);
 FLOW_FIELD_ALIKE(destination_port);
-FLOW_FIELD_ALIKE(client_mac);
-FLOW_FIELD_ALIKE(gateway_mac);
+FLOW_FIELD_ALIKE(resolved);
+FLOW_FIELD_ALIKE(source_mac);
+FLOW_FIELD_ALIKE(destination_mac);
 
 static __always_inline bool same_address(const struct address *a, const struct address *b, const int family)
 {

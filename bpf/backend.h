@@ -102,7 +102,7 @@ static __always_inline bool recall_affinity(const struct frontend *frontend, con
 
 	if (!affinity)
 		return false;
-	if (now - affinity->seen >= frontend->affinity_seconds * jiffies_per_second)
+	if ((__s32)(now - affinity->seen) >= (__s32)(frontend->affinity_seconds * jiffies_per_second))
 		return false;
 	if (!in_slice(slice->first, slice->count, affinity->backend))
 		return false;

@@ -24,7 +24,8 @@ static __always_inline bool is_expired(const flow_t *flow, __u8 protocol, const 
 		timeout = is_closed(flow) ? s->tcp_close_timeout : confirmed ? s->tcp_established_timeout : s->tcp_syn_timeout;
 	else
 		timeout = confirmed ? s->udp_stream_timeout : s->udp_timeout;
-	return now - flow->seen > timeout;
+	/* signed: another CPU may have seen it after we read the clock */
+	return (__s32)(now - flow->seen) > (__s32)timeout;
 }
 
 /* NULL: none. in_new: it stands in new_flows. */

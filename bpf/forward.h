@@ -18,22 +18,29 @@ static __always_inline const struct device *find_device(__u32 ifindex)
 	return bpf_map_lookup_elem(&devices, &ifindex);
 }
 
+/* Has the flow a way that is still good? */
+static __always_inline bool is_resolved(const flow_t *flow, const struct settings *s, __u32 now)
+{
+	return flow->route_generation == s->route_generation && (__s32)(now - flow->resolved) <= (__s32)s->next_hop_age;
+}
+
 /*
- * Where does the way to `to` lead? Fills ifindex, mtu, next_hop of the entry unless it has them of this route generation:
- * a look-up costs 94 ns (v6: 212), so a flow asks once and again only after the node's routes changed.
- * VERDICT_CONTINUE or DROP_NO_ROUTE. A neighbour that is not resolved yet is no obstacle: the sender resolves it.
+ * Where does the way to `to` lead? Fills ifindex, mtu, next_hop and MACs of the entry unless it has them, young and of this
+ * route generation: a look-up costs 94 ns (v6: 212), so a flow asks once, and again when the node's routes changed or its age
+ * is reached. VERDICT_CONTINUE or DROP_NO_ROUTE. A neighbour that is not resolved yet leaves the MACs zero: tc's sender
+ * resolves it, and the look-up is repeated.
  */
 static __always_inline enum verdict resolve_route(ctx_t *ctx, flow_t *flow, const struct address *from, const struct address *to,
-						  const struct settings *s, const int family)
+						  const struct settings *s, __u32 now, const int family)
 {
 	struct bpf_fib_lookup fib = {};
 	const struct device *device;
 	struct address next_hop;
 	long rc;
 
-	if (flow->route_generation == s->route_generation)
+	if (is_resolved(flow, s, now))
 		return VERDICT_CONTINUE;
-	fib.ifindex = ctx->ifindex;
+	fib.ifindex = ctx_ifindex(ctx);
 	fib.tot_len = 1; /* or the helper compares the whole, unsegmented skb with the MTU */
 	if (family == 4) {
 		fib.family = AF_INET;
@@ -56,7 +63,15 @@ static __always_inline enum verdict resolve_route(ctx_t *ctx, flow_t *flow, cons
 	set_flow_next_hop(flow, &next_hop, family);
 	/* kernel 5.12 gives the route's MTU in place of tot_len, and only with a neighbour */
 	flow->mtu = fib.tot_len > 1 ? fib.tot_len : device ? device->mtu : 0;
-	flow->route_generation = s->route_generation;
+	flow->resolved = now;
+	if (rc == BPF_FIB_LKUP_RET_SUCCESS) {
+		__builtin_memcpy(flow->source_mac, fib.smac, 6);
+		__builtin_memcpy(flow->destination_mac, fib.dmac, 6);
+		flow->route_generation = s->route_generation;
+	} else {
+		__builtin_memset(flow->destination_mac, 0, 6);
+		flow->route_generation = 0;
+	}
 	return VERDICT_CONTINUE;
 }
 
@@ -73,19 +88,75 @@ static __always_inline enum verdict decrement_hop_limit(ctx_t *ctx, const struct
 	__u8 limit = p->hop_limit - 1;
 
 	if (family == 4) {
-		__be16 before = bpf_htons(p->hop_limit << 8 | p->tuple.protocol);
-		__be16 after = bpf_htons(limit << 8 | p->tuple.protocol);
+		__be32 before = bpf_htonl((__u32)p->hop_limit << 24 | p->tuple.protocol << 16);
+		__be32 after = bpf_htonl((__u32)limit << 24 | p->tuple.protocol << 16);
 
-		if (bpf_l3_csum_replace(ctx, p->l3 + 10, before, after, 2))
+		if (ctx_change_l3_checksum(ctx, p->l3 + 10, checksum_difference(&before, &after, 1)))
 			return DROP_NOT_WRITABLE;
 	}
-	if (ctx_store(ctx, p->l3 + (family == 4 ? 8 : 7), &limit, 1, 0))
+	if (ctx_store(ctx, p->l3 + (family == 4 ? 8 : 7), &limit, 1))
 		return DROP_NOT_WRITABLE;
 	return VERDICT_CONTINUE;
 }
 
+#ifdef CTX_XDP
+
+/* Can XDP send this packet of a flow by itself? A stale next hop goes the kernel's neighbour way, which keeps it alive. */
+static __always_inline bool can_send(ctx_t *ctx, const struct packet *p, const flow_t *flow, const struct settings *s, __u32 now)
+{
+	if (!is_resolved(flow, s, now) || p->hop_limit <= 1 || exceeds_mtu(ctx, p, flow->mtu))
+		return false;
+	if (flow->ifindex != ctx_ifindex(ctx)) {
+		const struct device *device = find_device(flow->ifindex);
+
+		return device && device->flags & DEVICE_XDP;
+	}
+	return true;
+}
+
+/* Sends by the flow's next hop: back out of the device it came from, or by another that runs native XDP. */
+static __always_inline enum verdict send(ctx_t *ctx, const flow_t *flow, const struct settings *s, int *action, const int family)
+{
+	__u8 macs[12];
+
+	__builtin_memcpy(macs, flow->destination_mac, 6);
+	__builtin_memcpy(macs + 6, flow->source_mac, 6);
+	if (ctx_store(ctx, 0, macs, sizeof(macs)))
+		return DROP_NOT_WRITABLE;
+	*action = flow->ifindex == ctx_ifindex(ctx) ? XDP_TX : bpf_redirect(flow->ifindex, 0);
+	return VERDICT_CONTINUE;
+}
+
+static __always_inline enum verdict turn_around(ctx_t *ctx, __u32 l3, const struct settings *s, __u64 flags, int *action)
+{
+	__u8 macs[12], swapped[12];
+
+	if (ctx_load(ctx, 0, macs, sizeof(macs)))
+		return DROP_NOT_WRITABLE;
+	__builtin_memcpy(swapped, macs + 6, 6);
+	__builtin_memcpy(swapped + 6, macs, 6);
+	if (ctx_store(ctx, 0, swapped, sizeof(swapped)))
+		return DROP_NOT_WRITABLE;
+	*action = XDP_TX;
+	return VERDICT_CONTINUE;
+}
+
+/* XDP leaves the flows that need this to tc. */
+static __always_inline enum verdict enter_by(ctx_t *ctx, __u32 ifindex, __u32 l3, const struct settings *s, int *action)
+{
+	return DROP_NOT_WRITABLE;
+}
+
+#else
+
+/* tc sends whatever has a route. */
+static __always_inline bool can_send(ctx_t *ctx, const struct packet *p, const flow_t *flow, const struct settings *s, __u32 now)
+{
+	return true;
+}
+
 /* Sends by the flow's next hop. Our own egress hook will see the packet and know it by the mark. */
-static __always_inline enum verdict send(ctx_t *ctx, const flow_t *flow, const struct settings *s, const int family)
+static __always_inline enum verdict send(ctx_t *ctx, const flow_t *flow, const struct settings *s, int *action, const int family)
 {
 	struct address to = flow_next_hop(flow, family);
 	struct bpf_redir_neigh next_hop = { .nh_family = family == 4 ? AF_INET : AF_INET6 };
@@ -95,13 +166,12 @@ static __always_inline enum verdict send(ctx_t *ctx, const flow_t *flow, const s
 	else
 		__builtin_memcpy(next_hop.ipv6_nh, &to, 16);
 	ctx->mark |= s->mark;
-	if (bpf_redirect_neigh(flow->ifindex, &next_hop, sizeof(next_hop), 0) != 7 /* TC_ACT_REDIRECT */)
-		return DROP_NOT_WRITABLE;
+	*action = bpf_redirect_neigh(flow->ifindex, &next_hop, sizeof(next_hop), 0);
 	return VERDICT_CONTINUE;
 }
 
 /* Turns the packet around at the interface it came from. l3 0: there are no MACs to swap. */
-static __always_inline enum verdict turn_around(ctx_t *ctx, __u32 l3, const struct settings *s, __u64 flags)
+static __always_inline enum verdict turn_around(ctx_t *ctx, __u32 l3, const struct settings *s, __u64 flags, int *action)
 {
 	if (l3) {
 		__u8 macs[12], swapped[12];
@@ -110,17 +180,16 @@ static __always_inline enum verdict turn_around(ctx_t *ctx, __u32 l3, const stru
 			return DROP_NOT_WRITABLE;
 		__builtin_memcpy(swapped, macs + 6, 6);
 		__builtin_memcpy(swapped + 6, macs, 6);
-		if (ctx_store(ctx, 0, swapped, sizeof(swapped), 0))
+		if (ctx_store(ctx, 0, swapped, sizeof(swapped)))
 			return DROP_NOT_WRITABLE;
 	}
 	ctx->mark |= s->mark;
-	if (bpf_redirect(ctx->ifindex, flags) != 7)
-		return DROP_NOT_WRITABLE;
+	*action = bpf_redirect(ctx->ifindex, flags);
 	return VERDICT_CONTINUE;
 }
 
 /* Gives the packet to the stack as if it had just entered that device (FLOW_NODE). */
-static __always_inline enum verdict enter_by(ctx_t *ctx, __u32 ifindex, __u32 l3, const struct settings *s)
+static __always_inline enum verdict enter_by(ctx_t *ctx, __u32 ifindex, __u32 l3, const struct settings *s, int *action)
 {
 	const struct device *device = find_device(ifindex);
 
@@ -128,11 +197,12 @@ static __always_inline enum verdict enter_by(ctx_t *ctx, __u32 ifindex, __u32 l3
 		__u8 mac[6];
 
 		__builtin_memcpy(mac, device->mac, 6);
-		if (ctx_store(ctx, 0, mac, 6, 0))
+		if (ctx_store(ctx, 0, mac, 6))
 			return DROP_NOT_WRITABLE;
 	}
 	ctx->mark |= s->mark;
-	if (bpf_redirect(ifindex, BPF_F_INGRESS) != 7)
-		return DROP_NOT_WRITABLE;
+	*action = bpf_redirect(ifindex, BPF_F_INGRESS);
 	return VERDICT_CONTINUE;
 }
+
+#endif

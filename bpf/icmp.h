@@ -28,34 +28,32 @@ struct icmp_message {
 	__be16 rest1;
 };
 
-static __always_inline __u16 fold_checksum(__u64 sum)
+/* The sum of the 32-bit words, seed included. */
+static __always_inline __u64 sum_words(const __be32 *word, const int words, __u64 seed)
 {
-	sum = (sum & 0xffffffff) + (sum >> 32);
-	sum = (sum & 0xffffffff) + (sum >> 32);
-	sum = (sum & 0xffff) + (sum >> 16);
-	sum = (sum & 0xffff) + (sum >> 16);
-	sum = (sum & 0xffff) + (sum >> 16);
-	return ~sum;
+#pragma unroll
+	for (int i = 0; i < words; i++)
+		seed += word[i];
+	return seed;
 }
 
 /*
  * Replaces the packet by the ICMP error from `from` to its source. The link-layer header stays for the caller to swap.
- * mtu: for ICMP_ERROR_TOO_BIG. quote: room. VERDICT_CONTINUE or DROP_NOT_WRITABLE.
+ * mtu: for ICMP_ERROR_TOO_BIG. quote: room of QUOTE bytes. VERDICT_CONTINUE or DROP_NOT_WRITABLE.
  */
 static __always_inline enum verdict build_icmp_error(ctx_t *ctx, const struct packet *p, enum icmp_error error, const struct address *from,
-						     __u16 mtu, __u8 quote[QUOTE], const int family)
+						     __u16 mtu, __be32 *quote, const int family)
 {
-	__u32 length = ctx->len - p->l3;
+	__u32 length = ctx_length(ctx) - p->l3;
 	struct icmp_message icmp = {};
-	__s64 sum;
+	__u64 sum;
 
 	if (length > QUOTE)
 		length = QUOTE;
 	length &= ~3; /* checksummed in words; ours are longer than a header, so no more than 3 bytes of payload go */
 	if (length < 20 + 8)
 		return DROP_NOT_WRITABLE;
-	__builtin_memset(quote, 0, QUOTE);
-	if (ctx_load(ctx, p->l3, quote, length))
+	if (ctx_load_words(ctx, p->l3, quote, length, QUOTE / 4))
 		return DROP_NOT_WRITABLE;
 	if (family == 4) {
 		icmp.type = error == ICMP_ERROR_TIME_EXCEEDED ? 11 : 3;
@@ -66,9 +64,9 @@ static __always_inline enum verdict build_icmp_error(ctx_t *ctx, const struct pa
 	}
 	if (error == ICMP_ERROR_TOO_BIG)
 		icmp.rest1 = bpf_htons(mtu);
-	sum = bpf_csum_diff(0, 0, (__be32 *)quote, QUOTE, 0);
-	sum = bpf_csum_diff(0, 0, (__be32 *)&icmp, sizeof(icmp), sum);
-	if (bpf_skb_change_tail(ctx, p->l3 + length, 0))
+	sum = sum_words(quote, QUOTE / 4, 0);
+	sum = sum_words((const __be32 *)&icmp, sizeof(icmp) / 4, sum);
+	if (ctx_trim(ctx, p->l3 + length))
 		return DROP_NOT_WRITABLE;
 	if (family == 4) {
 		struct {
@@ -76,7 +74,7 @@ static __always_inline enum verdict build_icmp_error(ctx_t *ctx, const struct pa
 			struct icmp_message icmp;
 		} head = {};
 
-		icmp.checksum = fold_checksum((__u32)sum);
+		icmp.checksum = ~fold16(sum);
 		head.ip.version = 4;
 		head.ip.ihl = 5;
 		head.ip.tot_len = bpf_htons(sizeof(head) + length);
@@ -85,11 +83,11 @@ static __always_inline enum verdict build_icmp_error(ctx_t *ctx, const struct pa
 		head.ip.protocol = IPPROTO_ICMP;
 		head.ip.saddr = from->word[0];
 		head.ip.daddr = p->tuple.source.word[0];
-		head.ip.check = fold_checksum((__u32)bpf_csum_diff(0, 0, (__be32 *)&head.ip, sizeof(head.ip), 0));
+		head.ip.check = ~fold16(sum_words((const __be32 *)&head.ip, sizeof(head.ip) / 4, 0));
 		head.icmp = icmp;
-		if (bpf_skb_adjust_room(ctx, sizeof(head), BPF_ADJ_ROOM_MAC, 0))
+		if (ctx_make_room(ctx, p->l3, sizeof(head)))
 			return DROP_NOT_WRITABLE;
-		if (ctx_store(ctx, p->l3, &head, sizeof(head), BPF_F_RECOMPUTE_CSUM))
+		if (ctx_store_new(ctx, p->l3, &head, sizeof(head)))
 			return DROP_NOT_WRITABLE;
 	} else {
 		struct {
@@ -106,8 +104,8 @@ static __always_inline enum verdict build_icmp_error(ctx_t *ctx, const struct pa
 			.next = bpf_htonl(IPPROTO_ICMPV6),
 		};
 
-		sum = bpf_csum_diff(0, 0, (__be32 *)&pseudo, sizeof(pseudo), sum);
-		icmp.checksum = fold_checksum((__u32)sum);
+		sum = sum_words((const __be32 *)&pseudo, sizeof(pseudo) / 4, sum);
+		icmp.checksum = ~fold16(sum);
 		head.ip.version = 6;
 		head.ip.payload_len = bpf_htons(sizeof(icmp) + length);
 		head.ip.nexthdr = IPPROTO_ICMPV6;
@@ -115,9 +113,9 @@ static __always_inline enum verdict build_icmp_error(ctx_t *ctx, const struct pa
 		__builtin_memcpy(&head.ip.saddr, from, 16);
 		__builtin_memcpy(&head.ip.daddr, &p->tuple.source, 16);
 		head.icmp = icmp;
-		if (bpf_skb_adjust_room(ctx, sizeof(head), BPF_ADJ_ROOM_MAC, 0))
+		if (ctx_make_room(ctx, p->l3, sizeof(head)))
 			return DROP_NOT_WRITABLE;
-		if (ctx_store(ctx, p->l3, &head, sizeof(head), BPF_F_RECOMPUTE_CSUM))
+		if (ctx_store_new(ctx, p->l3, &head, sizeof(head)))
 			return DROP_NOT_WRITABLE;
 	}
 	return VERDICT_CONTINUE;

@@ -36,7 +36,8 @@ struct scratch {
 	union flow_key space; /* for the key of whichever entry is looked at in passing */
 	union flow_value request;
 	union flow_value reply;
-	__u8 quote[QUOTE];
+	__be32 quote[QUOTE / 4];
+	int action; /* of the hook, when the packet was sent: what the kernel told the stage that sent it */
 };
 
 struct {
@@ -45,6 +46,12 @@ struct {
 	__type(key, __u32);
 	__type(value, struct scratch);
 } scratch SEC(".maps");
+
+/* Does the hook see packets that come to the node from outside? */
+static __always_inline bool is_outer(const enum hook hook)
+{
+	return hook == HOOK_NIC_INGRESS || hook == HOOK_XDP;
+}
 
 /* Limits of a packet that we send ourselves: VERDICT_CONTINUE, or what the stack would answer. */
 static __always_inline enum verdict check_limits(ctx_t *ctx, struct packet *p, const flow_t *flow, const enum hook hook)
@@ -59,19 +66,23 @@ static __always_inline enum verdict check_limits(ctx_t *ctx, struct packet *p, c
 	return VERDICT_CONTINUE;
 }
 
-/* Rewrites a packet to its flow's tuple and gives it to its flow's way. */
-static __always_inline enum verdict carry(ctx_t *ctx, struct packet *p, flow_t *flow, const struct tuple *to, __u16 flags, const struct settings *s,
+/* Rewrites a packet to its flow's tuple (scratch->to) and gives it to its flow's way. */
+static __always_inline enum verdict carry(ctx_t *ctx, struct scratch *scratch, flow_t *flow, __u16 flags, const struct settings *s, __u32 now,
 					  const enum hook hook, const int family)
 {
+	struct packet *p = &scratch->packet;
+	const struct tuple *to = &scratch->to;
 	enum verdict verdict;
 
 	if (flags & FLOW_SEND && !(flags & FLOW_HAIRPIN)) {
-		verdict = resolve_route(ctx, flow, &to->source, &to->destination, s, family);
-		if (verdict != VERDICT_CONTINUE)
-			return verdict;
-		verdict = check_limits(ctx, p, flow, hook);
-		if (verdict != VERDICT_CONTINUE)
-			return verdict;
+		if (!IN_XDP) {
+			verdict = resolve_route(ctx, flow, &to->source, &to->destination, s, now, family);
+			if (verdict != VERDICT_CONTINUE)
+				return verdict;
+			verdict = check_limits(ctx, p, flow, hook);
+			if (verdict != VERDICT_CONTINUE)
+				return verdict;
+		}
 		if (hook != HOOK_NIC_EGRESS) {
 			verdict = decrement_hop_limit(ctx, p, family);
 			if (verdict != VERDICT_CONTINUE)
@@ -82,11 +93,11 @@ static __always_inline enum verdict carry(ctx_t *ctx, struct packet *p, flow_t *
 	if (verdict != VERDICT_CONTINUE)
 		return verdict;
 	if (flags & FLOW_HAIRPIN) {
-		verdict = turn_around(ctx, p->l3, s, 0);
+		verdict = turn_around(ctx, p->l3, s, 0, &scratch->action);
 		return verdict != VERDICT_CONTINUE ? verdict : FORWARD_HAIRPIN;
 	}
 	if (flags & FLOW_SEND) {
-		verdict = send(ctx, flow, s, family);
+		verdict = send(ctx, flow, s, &scratch->action, family);
 		return verdict != VERDICT_CONTINUE ? verdict : flags & FLOW_REPLY ? FORWARD_REPLY : FORWARD_REQUEST;
 	}
 	return flags & FLOW_REPLY ? TRANSLATE_REPLY : TRANSLATE_REQUEST;
@@ -101,15 +112,15 @@ static __always_inline enum verdict route_reply(ctx_t *ctx, const struct packet 
 {
 	__u16 destination[3], client[3], gateway[3];
 
-	__builtin_memcpy(client, flow->client_mac, 6);
-	__builtin_memcpy(gateway, flow->gateway_mac, 6);
+	__builtin_memcpy(client, flow->source_mac, 6);
+	__builtin_memcpy(gateway, flow->destination_mac, 6);
 	if (!p->l3 || !(gateway[0] | gateway[1] | gateway[2])) /* the request came by no pod's interface: nothing can short-cut */
 		return PASS_REPLY;
 	if (ctx_load(ctx, 0, destination, 6))
 		return PASS_REPLY;
 	if (destination[0] != client[0] || destination[1] != client[1] || destination[2] != client[2])
 		return PASS_REPLY;
-	return ctx_store(ctx, 0, gateway, 6, 0) ? DROP_NOT_WRITABLE : PASS_REPLY;
+	return ctx_store(ctx, 0, gateway, 6) ? DROP_NOT_WRITABLE : PASS_REPLY;
 }
 
 /* May a request of this flow go on to the backend it had? If not the flow is as good as new. */
@@ -144,6 +155,9 @@ static __always_inline enum verdict continue_flow(ctx_t *ctx, struct scratch *sc
 	__u32 now = now_jiffies();
 	__u32 ifindex = flow->ifindex;
 
+	/* XDP finishes what is sent, and only if nothing is missing for it. Before anything is changed: tc sees the same packet */
+	if (IN_XDP && ((flags & (FLOW_SEND | FLOW_EGRESS | FLOW_HAIRPIN)) != FLOW_SEND || p->fragment || !can_send(ctx, p, flow, s, now)))
+		return PASS_TO_TC;
 	if (egress != !!(flags & FLOW_EGRESS)) {
 		if (!(flags & FLOW_REPLY))
 			return PASS_NOT_OURS;
@@ -167,12 +181,12 @@ static __always_inline enum verdict continue_flow(ctx_t *ctx, struct scratch *sc
 
 		if (verdict != VERDICT_CONTINUE)
 			return verdict;
-		if (ifindex == ctx->ifindex)
+		if (ifindex == ctx_ifindex(ctx))
 			return TRANSLATE_REPLY;
-		verdict = enter_by(ctx, ifindex, p->l3, s);
+		verdict = enter_by(ctx, ifindex, p->l3, s, &scratch->action);
 		return verdict != VERDICT_CONTINUE ? verdict : FORWARD_REPLY;
 	}
-	return carry(ctx, p, flow, to, flags, s, hook, family);
+	return carry(ctx, scratch, flow, flags, s, now, hook, family);
 }
 
 /* Will the answer come back through this node without our address in the packet? If not it is masqueraded (0.2). */
@@ -243,7 +257,8 @@ static __always_inline enum verdict start_flow(ctx_t *ctx, struct scratch *scrat
 	struct tuple *to = &scratch->to, *back = &scratch->back;
 	flow_t *request = (flow_t *)&scratch->request;
 	flow_t *reply = (flow_t *)&scratch->reply;
-	const bool outside = hook == HOOK_NIC_INGRESS;
+	const bool outside = is_outer(hook);
+	__u32 now = now_jiffies();
 	const bool midway = p->tuple.protocol == IPPROTO_TCP && !opens(p);
 	struct slice slice, table;
 	enum verdict verdict;
@@ -272,6 +287,8 @@ static __always_inline enum verdict start_flow(ctx_t *ctx, struct scratch *scrat
 	masquerade = needs_masquerade(frontend, backend, client, &p->tuple.source, s, family);
 	if (midway && masquerade)
 		return PASS_NO_FLOW;
+	if (IN_XDP && !masquerade) /* the stack carries it, translated at tc */
+		return PASS_TO_TC;
 
 	*to = p->tuple;
 	to->destination = backend->address;
@@ -281,17 +298,17 @@ static __always_inline enum verdict start_flow(ctx_t *ctx, struct scratch *scrat
 	request->frontend = reply->frontend = frontend->id;
 	request->backend = reply->backend = backend->id;
 	request->generation = reply->generation = backend->generation;
-	request->seen = reply->seen = now_jiffies();
+	request->seen = reply->seen = now;
 	reply->flags = FLOW_REPLY;
 	if (client == CLIENT_NODE) {
 		request->flags = FLOW_NODE | FLOW_EGRESS | FLOW_SEND;
 		reply->flags |= FLOW_NODE;
-		reply->ifindex = ctx->ifindex;
+		reply->ifindex = ctx_ifindex(ctx);
 	} else if (masquerade) {
 		request->flags = FLOW_SEND;
 		if (hook == HOOK_POD_INGRESS && same_address(&p->tuple.source, &backend->address, family)) {
 			request->flags |= FLOW_HAIRPIN;
-			request->ifindex = ctx->ifindex;
+			request->ifindex = ctx_ifindex(ctx);
 		}
 		reply->flags |= request->flags;
 	} else {
@@ -301,12 +318,14 @@ static __always_inline enum verdict start_flow(ctx_t *ctx, struct scratch *scrat
 
 			if (ctx_load(ctx, 0, macs, sizeof(macs)))
 				return DROP_NOT_WRITABLE;
-			__builtin_memcpy(reply->gateway_mac, macs, 6);
-			__builtin_memcpy(reply->client_mac, macs + 6, 6);
+			__builtin_memcpy(reply->destination_mac, macs, 6);
+			__builtin_memcpy(reply->source_mac, macs + 6, 6);
 		}
 	}
 	if (request->flags & FLOW_SEND && !(request->flags & FLOW_HAIRPIN)) {
-		verdict = resolve_route(ctx, request, &to->source, &to->destination, s, family);
+		verdict = resolve_route(ctx, request, &to->source, &to->destination, s, now, family);
+		if (IN_XDP && (verdict != VERDICT_CONTINUE || !can_send(ctx, p, request, s, now)))
+			return PASS_TO_TC;
 		if (verdict != VERDICT_CONTINUE)
 			return verdict;
 		verdict = check_limits(ctx, p, request, hook);
@@ -336,7 +355,7 @@ static __always_inline enum verdict start_flow(ctx_t *ctx, struct scratch *scrat
 		delete_new_flow(&scratch->reply_key, family);
 		return DROP_TABLE_FULL;
 	}
-	return carry(ctx, p, request, to, request->flags, s, hook, family);
+	return carry(ctx, scratch, request, request->flags, s, now, hook, family);
 }
 
 /* What nobody owns inside a ServiceCIDR is dropped (kube-proxy: nftables mode, 4.4). */
@@ -420,7 +439,7 @@ static __always_inline enum verdict reject(ctx_t *ctx, struct scratch *scratch, 
 	enum verdict verdict;
 
 	if (error != ICMP_ERROR_PORT_UNREACHABLE) {
-		const struct device *device = find_device(ctx->ifindex);
+		const struct device *device = find_device(ctx_ifindex(ctx));
 
 		if (device) {
 			struct address own = device_address(device, family);
@@ -433,7 +452,7 @@ static __always_inline enum verdict reject(ctx_t *ctx, struct scratch *scratch, 
 	if (verdict != VERDICT_CONTINUE)
 		return verdict;
 	/* Out of the device it came from: its source may be an address of ours, which the stack would take for a martian */
-	return turn_around(ctx, p->l3, s, hook == HOOK_NIC_EGRESS ? BPF_F_INGRESS : 0);
+	return turn_around(ctx, p->l3, s, hook == HOOK_NIC_EGRESS ? BPF_F_INGRESS : 0, &scratch->action);
 }
 
 /* verifier: as claim_tuple. */
@@ -450,8 +469,8 @@ __noinline int reject_packet(ctx_t *ctx, __u32 why, __u32 hook, __u32 family)
 	return reject(ctx, room, why, s, hook, 6);
 }
 
-/* One packet at one hook. l3: length of the device's link-layer header. */
-static __always_inline enum verdict serve(ctx_t *ctx, const __u32 l3, const enum hook hook, const int family)
+/* One packet at one hook: the hook's action. l3: length of the device's link-layer header. pass, drop: the hook's words. */
+static __always_inline int serve(ctx_t *ctx, const __u32 l3, const enum hook hook, const int family, const int pass, const int drop)
 {
 	__u32 zero = 0;
 	const struct settings *s = bpf_map_lookup_elem(&settings, &zero);
@@ -459,20 +478,20 @@ static __always_inline enum verdict serve(ctx_t *ctx, const __u32 l3, const enum
 	enum verdict verdict;
 
 	if (!s || !room)
-		return PASS_NOT_OURS;
-	if (ctx->mark & s->mark) {
-		ctx->mark &= ~s->mark;
-		return PASS_OWN;
+		return pass;
+	if (ctx_take_mark(ctx, s->mark)) {
+		count_verdict(PASS_OWN, hook);
+		return pass;
 	}
 	verdict = parse(ctx, &room->packet, l3, family);
-	if (verdict != VERDICT_CONTINUE)
-		return verdict;
-	verdict = decide(ctx, room, s, hook, family);
+	if (verdict == VERDICT_CONTINUE)
+		verdict = decide(ctx, room, s, hook, family);
 	if (verdict >= REJECT_NO_ENDPOINTS) {
 		enum verdict failure = reject_packet(ctx, verdict, hook, family);
 
 		if (failure != VERDICT_CONTINUE)
-			return failure;
+			verdict = failure;
 	}
-	return verdict;
+	count_verdict(verdict, hook);
+	return action_of(verdict, room->action, pass, drop);
 }

@@ -1,9 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
 /*
  * How does a packet get another tuple? Addresses, ports and every checksum with them; and which ports a masquerade may take.
- *
- * tc leaves checksums to the kernel's helpers: a locally made packet carries a partial checksum that a program cannot
- * see, and folding by hand would break it (TCP with tx offload off, while UDP looks fine).
  */
 #pragma once
 
@@ -15,22 +12,18 @@
 #define IPV4_ADDRESSES 12
 #define IPV6_ADDRESSES 8
 
-#define BPF_F_IPV6_ (1ULL << 7) /* BPF_F_IPV6 of bpf_l4_csum_replace, kernel 6.16 */
-
 /* VERDICT_CONTINUE or DROP_NOT_WRITABLE. Ends all pointers into the packet. */
 static __always_inline enum verdict rewrite_tuple(ctx_t *ctx, const struct packet *p, const struct tuple *to, const int family)
 {
 	const struct tuple *from = &p->tuple;
-	__u64 mangled = from->protocol == IPPROTO_UDP ? BPF_F_MARK_MANGLED_0 : 0;
 	__u32 checksum = p->l4 + (from->protocol == IPPROTO_UDP ? UDP_CHECKSUM : TCP_CHECKSUM);
 	bool addresses = !same_address(&from->source, &to->source, family) || !same_address(&from->destination, &to->destination, family);
 	bool ports = from->source_port != to->source_port || from->destination_port != to->destination_port;
 
 	if (addresses) {
-		const __u32 size = family == 4 ? 8 : 32;
+		const int words = family == 4 ? 2 : 8;
 		__be32 before[8], after[8];
-		__u64 pseudo = BPF_F_PSEUDO_HDR;
-		__s64 difference;
+		__u32 difference;
 
 		if (family == 4) {
 			before[0] = from->source.word[0];
@@ -42,25 +35,24 @@ static __always_inline enum verdict rewrite_tuple(ctx_t *ctx, const struct packe
 			__builtin_memcpy(before + 4, &from->destination, 16);
 			__builtin_memcpy(after, &to->source, 16);
 			__builtin_memcpy(after + 4, &to->destination, 16);
-			if (features.checksum_ipv6)
-				pseudo |= BPF_F_IPV6_; /* no header checksum balances the change in skb->csum (kernel 6.16) */
 		}
-		difference = bpf_csum_diff(before, size, after, size, 0);
-		if (bpf_l4_csum_replace(ctx, checksum, 0, difference, pseudo | mangled))
+		difference = checksum_difference(before, after, words);
+		if (ctx_change_l4_checksum(ctx, checksum, difference, true, from->protocol, family))
 			return DROP_NOT_WRITABLE;
-		if (family == 4 && bpf_l3_csum_replace(ctx, p->l3 + IPV4_CHECKSUM, 0, difference, 0))
+		if (family == 4 && ctx_change_l3_checksum(ctx, p->l3 + IPV4_CHECKSUM, difference))
 			return DROP_NOT_WRITABLE;
-		if (ctx_store(ctx, p->l3 + (family == 4 ? IPV4_ADDRESSES : IPV6_ADDRESSES), after, size, 0))
+		if (ctx_store(ctx, p->l3 + (family == 4 ? IPV4_ADDRESSES : IPV6_ADDRESSES), after, words * 4))
 			return DROP_NOT_WRITABLE;
 	}
 	if (ports) {
-		__be16 before[2] = { from->source_port, from->destination_port };
-		__be16 after[2] = { to->source_port, to->destination_port };
-		__s64 difference = bpf_csum_diff((__be32 *)before, 4, (__be32 *)after, 4, 0);
+		union {
+			__be16 ports[2];
+			__be32 word;
+		} before = { .ports = { from->source_port, from->destination_port } }, after = { .ports = { to->source_port, to->destination_port } };
 
-		if (bpf_l4_csum_replace(ctx, checksum, 0, difference, mangled))
+		if (ctx_change_l4_checksum(ctx, checksum, checksum_difference(&before.word, &after.word, 1), false, from->protocol, family))
 			return DROP_NOT_WRITABLE;
-		if (ctx_store(ctx, p->l4, after, 4, 0))
+		if (ctx_store(ctx, p->l4, &after, 4))
 			return DROP_NOT_WRITABLE;
 	}
 	return VERDICT_CONTINUE;

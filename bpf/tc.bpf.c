@@ -6,17 +6,17 @@
 
 const volatile struct features features SEC(".rodata.features");
 
+/* Pass is TC_ACT_UNSPEC, never TC_ACT_OK: the latter ends the chain for the programs after us. */
 static __always_inline int enter(ctx_t *ctx, const __u32 l3, const enum hook hook)
 {
-	enum verdict verdict = PASS_NOT_IP;
-
-	if (ctx->vlan_present) /* belongs to the VLAN's own device, where it shows up again */
-		return conclude(verdict, hook);
-	if (ctx->protocol == bpf_htons(ETH_P_IP))
-		verdict = serve(ctx, l3, hook, 4);
-	else if (ctx->protocol == bpf_htons(ETH_P_IPV6))
-		verdict = serve(ctx, l3, hook, 6);
-	return conclude(verdict, hook);
+	if (!ctx->vlan_present) { /* a tag: belongs to the VLAN's own device, where it shows up again */
+		if (ctx->protocol == bpf_htons(ETH_P_IP))
+			return serve(ctx, l3, hook, 4, TC_ACT_UNSPEC, TC_ACT_SHOT);
+		if (ctx->protocol == bpf_htons(ETH_P_IPV6))
+			return serve(ctx, l3, hook, 6, TC_ACT_UNSPEC, TC_ACT_SHOT);
+	}
+	count_verdict(PASS_NOT_IP, hook);
+	return TC_ACT_UNSPEC;
 }
 
 SEC("tc")

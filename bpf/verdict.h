@@ -8,20 +8,21 @@
 #pragma once
 
 #include "abi.h"
-#include <linux/pkt_cls.h>
 
 static __always_inline void count_verdict(enum verdict verdict, const enum hook hook)
 {
 	struct verdict_count *count = bpf_map_lookup_elem(&verdicts, &verdict);
 
 	if (count)
-		count->packets[hook]++; /* per CPU; a program is not interrupted by another packet of its hook */
+		count->packets[hook]++; /* per CPU and hook: only a preempted socket call can lose one */
 }
 
-/* For tc. Pass is TC_ACT_UNSPEC, never TC_ACT_OK: the latter ends the chain for the programs after us. */
-static __always_inline int conclude(enum verdict verdict, const enum hook hook)
+/*
+ * The action of a verdict, given the hook's own words for the three things that can happen to a packet. sent: what the stage
+ * that sent it was told by the kernel.
+ */
+static __always_inline int action_of(enum verdict verdict, int sent, const int pass, const int drop)
 {
-	count_verdict(verdict, hook);
 	switch (verdict) {
 	case FORWARD_REQUEST:
 	case FORWARD_REPLY:
@@ -30,7 +31,7 @@ static __always_inline int conclude(enum verdict verdict, const enum hook hook)
 	case REJECT_UNOWNED_PORT:
 	case REJECT_TTL_EXPIRED:
 	case REJECT_TOO_BIG:
-		return TC_ACT_REDIRECT;
+		return sent;
 	case DROP_NO_LOCAL_BACKEND:
 	case DROP_SOURCE_RANGE:
 	case DROP_UNASSIGNED:
@@ -42,8 +43,8 @@ static __always_inline int conclude(enum verdict verdict, const enum hook hook)
 	case DROP_NO_ROUTE:
 	case DROP_STALE_SLOT:
 	case DROP_NOT_WRITABLE:
-		return TC_ACT_SHOT;
+		return drop;
 	default:
-		return TC_ACT_UNSPEC;
+		return pass;
 	}
 }

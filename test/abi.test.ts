@@ -27,7 +27,7 @@ import {
 import * as layout from '../control/abi/layout.gen.ts';
 import { parseAddress } from '../control/address.ts';
 
-const { BackendFlag, ClientKind, FlowFlag, FrontendFlag, SettingFlag, SocketDirection, Verdict } = layout;
+const { BackendFlag, ClientKind, DeviceFlag, FlowFlag, FrontendFlag, SettingFlag, SocketDirection, Verdict } = layout;
 
 const flow = {
   ...{
@@ -39,8 +39,9 @@ const flow = {
     seen: 0xffffffff,
     ifindex: 5,
     route_generation: 6,
+    resolved: 7,
   },
-  ...{ mtu: 1450, flags: FlowFlag.FLOW_REPLY | FlowFlag.FLOW_RST, client_mac: '01:02:03:04:05:06', gateway_mac: '07:08:09:0a:0b:0c' },
+  ...{ mtu: 1450, flags: FlowFlag.FLOW_REPLY | FlowFlag.FLOW_RST, source_mac: '01:02:03:04:05:06', destination_mac: '07:08:09:0a:0b:0c' },
 };
 
 function golden<T>(codec: Codec<T>, value: T): () => Uint8Array {
@@ -65,7 +66,13 @@ const GOLDEN: Record<string, () => Uint8Array> = {
   }),
   source_range_key4: golden(layout.SourceRangeKey4, { prefix_length: 56, frontend: 0x01020304, address: '192.0.2.0' }),
   source_range_key6: golden(layout.SourceRangeKey6, { prefix_length: 96, frontend: 0x01020304, address: '2001:db8::' }),
-  device: golden(layout.Device, { address6: 'fe80::1', address4: '172.18.0.2', mtu: 1500, mac: '02:00:ab:cd:ef:01' }),
+  device: golden(layout.Device, {
+    address6: 'fe80::1',
+    address4: '172.18.0.2',
+    mtu: 1500,
+    mac: '02:00:ab:cd:ef:01',
+    flags: DeviceFlag.DEVICE_XDP,
+  }),
   flow_key4: golden(layout.FlowKey4, {
     ...{ source: '10.0.0.1', destination: '10.96.0.1', source_port: 40000, destination_port: 443, protocol: 6 },
   }),
@@ -82,7 +89,15 @@ const GOLDEN: Record<string, () => Uint8Array> = {
   socket_flow: golden(layout.SocketFlow, { address: '2001:db8::2', port: 53, frontend: 1, backend: 2, generation: 3, seen: 4 }),
   settings: golden(layout.Settings, {
     ...{ host_netns_cookie: 0x8070605040302010n, flags: SettingFlag.SETTING_SOCKET_PODS, jiffies_per_second: 250, tcp_syn_timeout: 1 },
-    ...{ tcp_established_timeout: 2, tcp_close_timeout: 3, udp_timeout: 4, udp_stream_timeout: 5, route_generation: 6, mark: 0x80000000 },
+    ...{
+      tcp_established_timeout: 2,
+      tcp_close_timeout: 3,
+      udp_timeout: 4,
+      udp_stream_timeout: 5,
+      next_hop_age: 6,
+      route_generation: 6,
+      mark: 0x80000000,
+    },
     ...{ snat_first: 20000, snat_last: 65535, service_count4: 1, service_count6: 1, local_count4: 0, local_count6: 0 },
     ...{ service4: [{ network: '10.96.0.0', mask: '255.240.0.0' }], local4: [], local6: [] },
     service6: [{ network: 'fd00:10:96::', mask: 'ffff:ffff:ffff::' }],

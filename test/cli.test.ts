@@ -187,8 +187,8 @@ describe('dump for people', () => {
     maps.settings.set(0, settings);
     maps.self_tests.set(0, { runs: 1n, netns_cookie: 0n, jiffies: 2n ** 32n + 100n, ktime_ns: 999_000_000_000n });
     const key = { source: '10.244.1.7', destination: '10.96.0.10', source_port: 40000, destination_port: 80, protocol: 6 };
-    const way = { frontend, backend: 2, generation: 1, ifindex: 0, route_generation: 0, next_hop: '0.0.0.0', mtu: 0 };
-    const macs = { client_mac: '00:00:00:00:00:00', gateway_mac: '00:00:00:00:00:00' };
+    const way = { frontend, backend: 2, generation: 1, ifindex: 0, route_generation: 0, resolved: 0, next_hop: '0.0.0.0', mtu: 0 };
+    const macs = { source_mac: '00:00:00:00:00:00', destination_mac: '00:00:00:00:00:00' };
     maps.flows4.set(key, {
       ...{ source: '10.244.1.7', destination: '10.244.2.5', source_port: 40000, destination_port: 8080 },
       ...way,

@@ -29,10 +29,11 @@ const blank = {
   generation: 1,
   ifindex: 0,
   route_generation: 0,
+  resolved: 0,
   next_hop: '0.0.0.0',
   mtu: 0,
-  client_mac: '00:00:00:00:00:00',
-  gateway_mac: '00:00:00:00:00:00',
+  source_mac: '00:00:00:00:00:00',
+  destination_mac: '00:00:00:00:00:00',
 };
 
 interface Told {

@@ -9,35 +9,36 @@ export const Verdict = {
   PASS_NOT_IP: 1,
   PASS_NOT_OURS: 2,
   PASS_MALFORMED: 3,
-  PASS_OWN: 4,
-  PASS_NO_FLOW: 5,
-  PASS_REPLY: 6,
-  PASS_SOCKET: 7,
-  PASS_ABSTAIN: 8,
-  PASS_SELF_TEST: 9,
-  TRANSLATE_REQUEST: 10,
-  TRANSLATE_REPLY: 11,
-  TRANSLATE_SOCKET: 12,
-  TRANSLATE_SOCKET_REPLY: 13,
-  FORWARD_REQUEST: 14,
-  FORWARD_REPLY: 15,
-  FORWARD_HAIRPIN: 16,
-  DROP_NO_LOCAL_BACKEND: 17,
-  DROP_SOURCE_RANGE: 18,
-  DROP_UNASSIGNED: 19,
-  DROP_FRAGMENT: 20,
-  DROP_ICMP_ERROR: 21,
-  DROP_NO_SNAT_PORT: 22,
-  DROP_NO_SNAT_ADDRESS: 23,
-  DROP_TABLE_FULL: 24,
-  DROP_NO_ROUTE: 25,
-  DROP_STALE_SLOT: 26,
-  DROP_NOT_WRITABLE: 27,
-  REJECT_NO_ENDPOINTS: 28,
-  REJECT_UNOWNED_PORT: 29,
-  REJECT_TTL_EXPIRED: 30,
-  REJECT_TOO_BIG: 31,
-  VERDICT_COUNT: 32,
+  PASS_TO_TC: 4,
+  PASS_OWN: 5,
+  PASS_NO_FLOW: 6,
+  PASS_REPLY: 7,
+  PASS_SOCKET: 8,
+  PASS_ABSTAIN: 9,
+  PASS_SELF_TEST: 10,
+  TRANSLATE_REQUEST: 11,
+  TRANSLATE_REPLY: 12,
+  TRANSLATE_SOCKET: 13,
+  TRANSLATE_SOCKET_REPLY: 14,
+  FORWARD_REQUEST: 15,
+  FORWARD_REPLY: 16,
+  FORWARD_HAIRPIN: 17,
+  DROP_NO_LOCAL_BACKEND: 18,
+  DROP_SOURCE_RANGE: 19,
+  DROP_UNASSIGNED: 20,
+  DROP_FRAGMENT: 21,
+  DROP_ICMP_ERROR: 22,
+  DROP_NO_SNAT_PORT: 23,
+  DROP_NO_SNAT_ADDRESS: 24,
+  DROP_TABLE_FULL: 25,
+  DROP_NO_ROUTE: 26,
+  DROP_STALE_SLOT: 27,
+  DROP_NOT_WRITABLE: 28,
+  REJECT_NO_ENDPOINTS: 29,
+  REJECT_UNOWNED_PORT: 30,
+  REJECT_TTL_EXPIRED: 31,
+  REJECT_TOO_BIG: 32,
+  VERDICT_COUNT: 33,
 } as const satisfies Words;
 
 /** enum frontend_flag */
@@ -66,6 +67,11 @@ export const AddressFlag = {
   ADDRESS_FRONTEND: 4,
   ADDRESS_CLUSTER_IP: 8,
   ADDRESS_RETIRED: 16,
+} as const satisfies Words;
+
+/** enum device_flag */
+export const DeviceFlag = {
+  DEVICE_XDP: 1,
 } as const satisfies Words;
 
 /** enum setting_flag */
@@ -350,6 +356,7 @@ export interface Device {
   readonly address4: Address;
   readonly mtu: number;
   readonly mac: Mac;
+  readonly flags: number;
 }
 
 export const Device: Codec<Device> = {
@@ -359,7 +366,7 @@ export const Device: Codec<Device> = {
     addr4.encode(value.address4, view, at + 16);
     u32.encode(value.mtu, view, at + 20);
     mac.encode(value.mac, view, at + 24);
-    pad(view, at + 30, 2);
+    u16.encode(value.flags, view, at + 30);
   },
   decode(view, at) {
     return {
@@ -367,6 +374,7 @@ export const Device: Codec<Device> = {
       address4: addr4.decode(view, at + 16),
       mtu: u32.decode(view, at + 20),
       mac: mac.decode(view, at + 24),
+      flags: u16.decode(view, at + 30),
     };
   },
 };
@@ -411,7 +419,7 @@ export const Prefix6: Codec<Prefix6> = {
   },
 };
 
-/** struct settings, 704 bytes */
+/** struct settings, 712 bytes */
 export interface Settings {
   readonly host_netns_cookie: bigint;
   readonly flags: number;
@@ -421,6 +429,7 @@ export interface Settings {
   readonly tcp_close_timeout: number;
   readonly udp_timeout: number;
   readonly udp_stream_timeout: number;
+  readonly next_hop_age: number;
   readonly route_generation: number;
   readonly mark: number;
   readonly snat_first: number;
@@ -441,7 +450,7 @@ const Settings_service6 = list(Prefix6, 8);
 const Settings_local6 = list(Prefix6, 8);
 
 export const Settings: Codec<Settings> = {
-  size: 704,
+  size: 712,
   encode(value, view, at) {
     u64.encode(value.host_netns_cookie, view, at);
     u32.encode(value.flags, view, at + 8);
@@ -451,18 +460,20 @@ export const Settings: Codec<Settings> = {
     u32.encode(value.tcp_close_timeout, view, at + 24);
     u32.encode(value.udp_timeout, view, at + 28);
     u32.encode(value.udp_stream_timeout, view, at + 32);
-    u32.encode(value.route_generation, view, at + 36);
-    u32.encode(value.mark, view, at + 40);
-    u16.encode(value.snat_first, view, at + 44);
-    u16.encode(value.snat_last, view, at + 46);
-    u32.encode(value.service_count4, view, at + 48);
-    u32.encode(value.service_count6, view, at + 52);
-    u32.encode(value.local_count4, view, at + 56);
-    u32.encode(value.local_count6, view, at + 60);
-    Settings_service4.encode(value.service4, view, at + 64);
-    Settings_local4.encode(value.local4, view, at + 128);
-    Settings_service6.encode(value.service6, view, at + 192);
-    Settings_local6.encode(value.local6, view, at + 448);
+    u32.encode(value.next_hop_age, view, at + 36);
+    u32.encode(value.route_generation, view, at + 40);
+    u32.encode(value.mark, view, at + 44);
+    u16.encode(value.snat_first, view, at + 48);
+    u16.encode(value.snat_last, view, at + 50);
+    u32.encode(value.service_count4, view, at + 52);
+    u32.encode(value.service_count6, view, at + 56);
+    u32.encode(value.local_count4, view, at + 60);
+    u32.encode(value.local_count6, view, at + 64);
+    pad(view, at + 68, 4);
+    Settings_service4.encode(value.service4, view, at + 72);
+    Settings_local4.encode(value.local4, view, at + 136);
+    Settings_service6.encode(value.service6, view, at + 200);
+    Settings_local6.encode(value.local6, view, at + 456);
   },
   decode(view, at) {
     return {
@@ -474,18 +485,19 @@ export const Settings: Codec<Settings> = {
       tcp_close_timeout: u32.decode(view, at + 24),
       udp_timeout: u32.decode(view, at + 28),
       udp_stream_timeout: u32.decode(view, at + 32),
-      route_generation: u32.decode(view, at + 36),
-      mark: u32.decode(view, at + 40),
-      snat_first: u16.decode(view, at + 44),
-      snat_last: u16.decode(view, at + 46),
-      service_count4: u32.decode(view, at + 48),
-      service_count6: u32.decode(view, at + 52),
-      local_count4: u32.decode(view, at + 56),
-      local_count6: u32.decode(view, at + 60),
-      service4: Settings_service4.decode(view, at + 64),
-      local4: Settings_local4.decode(view, at + 128),
-      service6: Settings_service6.decode(view, at + 192),
-      local6: Settings_local6.decode(view, at + 448),
+      next_hop_age: u32.decode(view, at + 36),
+      route_generation: u32.decode(view, at + 40),
+      mark: u32.decode(view, at + 44),
+      snat_first: u16.decode(view, at + 48),
+      snat_last: u16.decode(view, at + 50),
+      service_count4: u32.decode(view, at + 52),
+      service_count6: u32.decode(view, at + 56),
+      local_count4: u32.decode(view, at + 60),
+      local_count6: u32.decode(view, at + 64),
+      service4: Settings_service4.decode(view, at + 72),
+      local4: Settings_local4.decode(view, at + 136),
+      service6: Settings_service6.decode(view, at + 200),
+      local6: Settings_local6.decode(view, at + 456),
     };
   },
 };
@@ -520,7 +532,7 @@ export const FlowKey4: Codec<FlowKey4> = {
   },
 };
 
-/** struct flow4, 56 bytes */
+/** struct flow4, 60 bytes */
 export interface Flow4 {
   readonly frontend: number;
   readonly backend: number;
@@ -528,19 +540,20 @@ export interface Flow4 {
   readonly seen: number;
   readonly ifindex: number;
   readonly route_generation: number;
+  readonly resolved: number;
   readonly mtu: number;
   readonly flags: number;
   readonly source_port: number;
   readonly destination_port: number;
-  readonly client_mac: Mac;
-  readonly gateway_mac: Mac;
+  readonly source_mac: Mac;
+  readonly destination_mac: Mac;
   readonly source: Address;
   readonly destination: Address;
   readonly next_hop: Address;
 }
 
 export const Flow4: Codec<Flow4> = {
-  size: 56,
+  size: 60,
   encode(value, view, at) {
     u32.encode(value.frontend, view, at);
     u32.encode(value.backend, view, at + 4);
@@ -548,15 +561,16 @@ export const Flow4: Codec<Flow4> = {
     u32.encode(value.seen, view, at + 12);
     u32.encode(value.ifindex, view, at + 16);
     u32.encode(value.route_generation, view, at + 20);
-    u16.encode(value.mtu, view, at + 24);
-    u16.encode(value.flags, view, at + 26);
-    be16.encode(value.source_port, view, at + 28);
-    be16.encode(value.destination_port, view, at + 30);
-    mac.encode(value.client_mac, view, at + 32);
-    mac.encode(value.gateway_mac, view, at + 38);
-    addr4.encode(value.source, view, at + 44);
-    addr4.encode(value.destination, view, at + 48);
-    addr4.encode(value.next_hop, view, at + 52);
+    u32.encode(value.resolved, view, at + 24);
+    u16.encode(value.mtu, view, at + 28);
+    u16.encode(value.flags, view, at + 30);
+    be16.encode(value.source_port, view, at + 32);
+    be16.encode(value.destination_port, view, at + 34);
+    mac.encode(value.source_mac, view, at + 36);
+    mac.encode(value.destination_mac, view, at + 42);
+    addr4.encode(value.source, view, at + 48);
+    addr4.encode(value.destination, view, at + 52);
+    addr4.encode(value.next_hop, view, at + 56);
   },
   decode(view, at) {
     return {
@@ -566,15 +580,16 @@ export const Flow4: Codec<Flow4> = {
       seen: u32.decode(view, at + 12),
       ifindex: u32.decode(view, at + 16),
       route_generation: u32.decode(view, at + 20),
-      mtu: u16.decode(view, at + 24),
-      flags: u16.decode(view, at + 26),
-      source_port: be16.decode(view, at + 28),
-      destination_port: be16.decode(view, at + 30),
-      client_mac: mac.decode(view, at + 32),
-      gateway_mac: mac.decode(view, at + 38),
-      source: addr4.decode(view, at + 44),
-      destination: addr4.decode(view, at + 48),
-      next_hop: addr4.decode(view, at + 52),
+      resolved: u32.decode(view, at + 24),
+      mtu: u16.decode(view, at + 28),
+      flags: u16.decode(view, at + 30),
+      source_port: be16.decode(view, at + 32),
+      destination_port: be16.decode(view, at + 34),
+      source_mac: mac.decode(view, at + 36),
+      destination_mac: mac.decode(view, at + 42),
+      source: addr4.decode(view, at + 48),
+      destination: addr4.decode(view, at + 52),
+      next_hop: addr4.decode(view, at + 56),
     };
   },
 };
@@ -609,7 +624,7 @@ export const FlowKey6: Codec<FlowKey6> = {
   },
 };
 
-/** struct flow6, 92 bytes */
+/** struct flow6, 96 bytes */
 export interface Flow6 {
   readonly frontend: number;
   readonly backend: number;
@@ -617,19 +632,20 @@ export interface Flow6 {
   readonly seen: number;
   readonly ifindex: number;
   readonly route_generation: number;
+  readonly resolved: number;
   readonly mtu: number;
   readonly flags: number;
   readonly source_port: number;
   readonly destination_port: number;
-  readonly client_mac: Mac;
-  readonly gateway_mac: Mac;
+  readonly source_mac: Mac;
+  readonly destination_mac: Mac;
   readonly source: Address;
   readonly destination: Address;
   readonly next_hop: Address;
 }
 
 export const Flow6: Codec<Flow6> = {
-  size: 92,
+  size: 96,
   encode(value, view, at) {
     u32.encode(value.frontend, view, at);
     u32.encode(value.backend, view, at + 4);
@@ -637,15 +653,16 @@ export const Flow6: Codec<Flow6> = {
     u32.encode(value.seen, view, at + 12);
     u32.encode(value.ifindex, view, at + 16);
     u32.encode(value.route_generation, view, at + 20);
-    u16.encode(value.mtu, view, at + 24);
-    u16.encode(value.flags, view, at + 26);
-    be16.encode(value.source_port, view, at + 28);
-    be16.encode(value.destination_port, view, at + 30);
-    mac.encode(value.client_mac, view, at + 32);
-    mac.encode(value.gateway_mac, view, at + 38);
-    addr6.encode(value.source, view, at + 44);
-    addr6.encode(value.destination, view, at + 60);
-    addr6.encode(value.next_hop, view, at + 76);
+    u32.encode(value.resolved, view, at + 24);
+    u16.encode(value.mtu, view, at + 28);
+    u16.encode(value.flags, view, at + 30);
+    be16.encode(value.source_port, view, at + 32);
+    be16.encode(value.destination_port, view, at + 34);
+    mac.encode(value.source_mac, view, at + 36);
+    mac.encode(value.destination_mac, view, at + 42);
+    addr6.encode(value.source, view, at + 48);
+    addr6.encode(value.destination, view, at + 64);
+    addr6.encode(value.next_hop, view, at + 80);
   },
   decode(view, at) {
     return {
@@ -655,15 +672,16 @@ export const Flow6: Codec<Flow6> = {
       seen: u32.decode(view, at + 12),
       ifindex: u32.decode(view, at + 16),
       route_generation: u32.decode(view, at + 20),
-      mtu: u16.decode(view, at + 24),
-      flags: u16.decode(view, at + 26),
-      source_port: be16.decode(view, at + 28),
-      destination_port: be16.decode(view, at + 30),
-      client_mac: mac.decode(view, at + 32),
-      gateway_mac: mac.decode(view, at + 38),
-      source: addr6.decode(view, at + 44),
-      destination: addr6.decode(view, at + 60),
-      next_hop: addr6.decode(view, at + 76),
+      resolved: u32.decode(view, at + 24),
+      mtu: u16.decode(view, at + 28),
+      flags: u16.decode(view, at + 30),
+      source_port: be16.decode(view, at + 32),
+      destination_port: be16.decode(view, at + 34),
+      source_mac: mac.decode(view, at + 36),
+      destination_mac: mac.decode(view, at + 42),
+      source: addr6.decode(view, at + 48),
+      destination: addr6.decode(view, at + 64),
+      next_hop: addr6.decode(view, at + 80),
     };
   },
 };
@@ -827,7 +845,7 @@ export const Features: Codec<Features> = {
 
 /** Every map of the page: kernel type and flags, codecs, and the default of max_entries. */
 export const MAPS = {
-  verdicts: { name: 'verdicts', type: 6, flags: 0, perCpu: true, key: u32, value: VerdictCount, maxEntries: 32 },
+  verdicts: { name: 'verdicts', type: 6, flags: 0, perCpu: true, key: u32, value: VerdictCount, maxEntries: 33 },
   frontends4: { name: 'frontends4', type: 1, flags: 0, perCpu: false, key: FrontendKey4, value: Frontend, maxEntries: 131072 },
   frontends6: { name: 'frontends6', type: 1, flags: 0, perCpu: false, key: FrontendKey6, value: Frontend, maxEntries: 131072 },
   slots: { name: 'slots', type: 2, flags: 1024, perCpu: false, key: u32, value: u32, maxEntries: 4194304 },
@@ -852,4 +870,4 @@ export const MAPS = {
 export type MapName = keyof typeof MAPS;
 
 /** Names this layout: maps of another fingerprint hold other bytes. Sizes of maps are not part of it. */
-export const LAYOUT_FINGERPRINT = 'b778da608e7dad29';
+export const LAYOUT_FINGERPRINT = 'ad024e649c9f6b8c';

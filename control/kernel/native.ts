@@ -66,7 +66,11 @@ export interface Native {
   mapUpdateBatch(fd: number, keys: Uint8Array, values: Uint8Array, count: number, flags: number): number;
   mapDeleteBatch(fd: number, keys: Uint8Array, count: number): number;
   /** A page of entries. `cursor` undefined: from the start; the returned cursor undefined: the end. Falls back to get_next_key + lookup where batches are not supported. */
-  mapPage(fd: number, cursor: Uint8Array | undefined, limit: number): { keys: Uint8Array; values: Uint8Array; count: number; cursor: Uint8Array | undefined };
+  mapPage(
+    fd: number,
+    cursor: Uint8Array | undefined,
+    limit: number,
+  ): { keys: Uint8Array; values: Uint8Array; count: number; cursor: Uint8Array | undefined };
   /** The memory of a BPF_F_MMAPABLE array (value stride rounded up to 8). Unmapped when collected. */
   mapMemory(fd: number): ArrayBuffer;
 

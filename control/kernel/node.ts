@@ -117,5 +117,5 @@ function deviceOf(link: Link, network: Network, nodeAddresses: readonly Address[
     const primary = nodeAddresses.find((address) => address.includes(':') === (family === 6));
     return nodeAddresses.find((address) => own.includes(address)) ?? own[0] ?? primary ?? UNSPECIFIED[family];
   };
-  return { address6: masquerade(6), address4: masquerade(4), mtu: link.mtu, mac: link.mac ?? '00:00:00:00:00:00' };
+  return { address6: masquerade(6), address4: masquerade(4), mtu: link.mtu, mac: link.mac ?? '00:00:00:00:00:00', flags: 0 };
 }

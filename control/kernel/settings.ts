@@ -8,6 +8,8 @@ import type { DatapathOptions } from './options.ts';
 /** Not an operator's choice: long enough for a slow handshake, and for late packets of a closed connection (9.8). */
 export const TCP_SYN_SECONDS = 60;
 export const TCP_CLOSE_SECONDS = 30;
+/** A remembered next hop is looked up again after so long, by a packet that goes the kernel's neighbour way and so keeps it alive. */
+export const NEXT_HOP_SECONDS = 10;
 
 /** Entries of the arrays in struct settings. */
 const PREFIXES = 8;
@@ -45,6 +47,7 @@ export function settingsOf(
     tcp_close_timeout: jiffies(TCP_CLOSE_SECONDS),
     udp_timeout: jiffies(options.conntrack.udpSeconds),
     udp_stream_timeout: jiffies(options.conntrack.udpStreamSeconds),
+    next_hop_age: jiffies(NEXT_HOP_SECONDS),
     route_generation: routeGeneration,
     mark: options.masqueradeMark >>> 0,
     snat_first: options.snatPorts.first,

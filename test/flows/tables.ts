@@ -17,6 +17,7 @@ export const tables: readonly Table[] = [...packets, masqueradeAll, shapes, faul
 export const unnamed: Readonly<Record<string, string>> = {
   VERDICT_CONTINUE: 'not an outcome',
   VERDICT_COUNT: 'not an outcome',
+  PASS_TO_TC: 'of the XDP hook, which has no runner yet; tc then decides as the rows say',
   PASS_OWN: 'of the second hook on the way of every packet that we send; the program runner requires it there',
   PASS_REPLY: 'of the reply of every row that is translated for the stack; the program runner requires it there',
   TRANSLATE_REPLY: 'of the same replies at the egress towards the client',

@@ -117,6 +117,7 @@ export const settings: Section = {
     yield one('tcp_close_timeout', seconds(held.tcp_close_timeout));
     yield one('udp_timeout', seconds(held.udp_timeout));
     yield one('udp_stream_timeout', seconds(held.udp_stream_timeout));
+    yield one('next_hop_age', seconds(held.next_hop_age));
     yield one('route_generation', held.route_generation);
     yield one('mark', `0x${held.mark.toString(16)}`);
     yield one('masquerade_ports', `${held.snat_first}-${held.snat_last}`);
