@@ -129,6 +129,7 @@ function openSnapshots(path: string, take: () => Parameters<typeof writeSnapshot
     }
   };
   return {
+    write,
     want() {
       timer ??= setTimeout(write, Math.max(0, writtenAt + SNAPSHOT_MS - performance.now()));
     },
@@ -210,7 +211,8 @@ export async function startAgent(start: Start): Promise<RunningAgent | undefined
       if (written > 0) upkeep.backendsChanged();
     };
     closers.push(datapath.onProblems(() => agent.problemsChanged()));
-    snapshots.want();
+    // Before anybody is told that we serve: names are there when the first dump is asked for.
+    snapshots.write();
     agent.dirty();
     const server = await serve(socketPath(config.stateDirectory), async () =>
       statusOf(start, startedAt, agent, source, await datapath.status()),
