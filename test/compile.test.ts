@@ -171,6 +171,19 @@ describe('disputes (0.3, 3.8)', () => {
     assert.equal(owner(maps), '10.244.0.2');
   });
 
+  test('an older external address takes no ClusterIP from the Service that has it', () => {
+    const grabber = service('z/grabber', [{ frontends: ['ExternalIP 10.96.0.9:80'], backends: ['10.244.0.1:80'] }], 1);
+    const rightful = service('a/rightful', [{ frontends: ['ClusterIP 10.96.0.9:80'], backends: ['10.244.0.2:80'] }], 2);
+    const { maps, sync } = agent();
+    const { problems } = sync(grabber, rightful);
+    const frontend = maps.frontends4.get(at('10.96.0.9'))!;
+    assert.equal(maps.backends4.get(maps.slots.get(frontend.cluster.first))!.address, '10.244.0.2');
+    assert.deepEqual(
+      problems.map(({ object, reason }) => [object, reason]),
+      [['Service z/grabber', 'VIPConflict']],
+    );
+  });
+
   test('two Services swap their addresses in one burst, and no moment is without a frontend', () => {
     const one = (address: string) => service('default/one', [{ frontends: [`ClusterIP ${address}:80`], backends: ['10.244.0.1:80'] }]);
     const two = (address: string) => service('default/two', [{ frontends: [`ClusterIP ${address}:80`], backends: ['10.244.0.2:80'] }]);

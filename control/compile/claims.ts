@@ -48,9 +48,14 @@ function frontendFlags(port: ServicePort, kind: FrontendKind): number {
   return flags;
 }
 
-/** Who of two gets a frontend: the older Service, then the first by name; of two ports of one Service the first by name. */
+/**
+ * Who of two gets a frontend: a ClusterIP before anything else, for the API server gives it to one Service alone and nobody
+ * may take it by naming it as an external address (CVE-2020-8554); then the older Service, then the first by name; of two
+ * ports of one Service the first by name.
+ */
 function compareClaims(a: FrontendClaim, b: FrontendClaim): number {
   const [x, y] = [a.port, b.port];
+  if ((a.kind === 'ClusterIP') !== (b.kind === 'ClusterIP')) return a.kind === 'ClusterIP' ? -1 : 1;
   if (x.created !== y.created) return x.created - y.created;
   if (x.service !== y.service) return x.service < y.service ? -1 : 1;
   return x.source.key < y.source.key ? -1 : x.source.key > y.source.key ? 1 : 0;

@@ -149,8 +149,8 @@ function disputeProblems([owner, ...others]: readonly FrontendClaim[]): Problem[
   const losers = new Map<CompiledPort, FrontendClaim>();
   for (const claim of others) if (claim.port !== owner.port && !losers.has(claim.port)) losers.set(claim.port, claim);
   return [...losers.values()].map(({ port, kind }) => {
-    const why =
-      port.service === owner.port.service ? 'another of its ports' : `Service ${owner.port.service}, which is older or first by name`;
+    const right = owner.kind === 'ClusterIP' && kind !== 'ClusterIP' ? 'whose ClusterIP it is' : 'which is older or first by name';
+    const why = port.service === owner.port.service ? 'another of its ports' : `Service ${owner.port.service}, ${right}`;
     const message = `${name} belongs to ${why}; this port is not served there until that one is gone`;
     return { object: `Service ${port.service}`, field: FIELDS[kind], reason: 'VIPConflict', message };
   });
