@@ -69,7 +69,13 @@ for (const lane of lanes)
     after(() => lab.close());
     for (const flow of expand((words) => [...masquerade(words), ...hostRows(words)]))
       test(`wire: ${titleOf(flow)}`, () => runner.check(flow));
-    test('an agent on both nodes', async () => void agents.push(await startAgent(lab, 'nodeB', manifests)));
+    test('an agent on both nodes', async () => {
+      agents.push(await startAgent(lab, 'nodeB', manifests));
+      if (lane.backendMtu === 0) return;
+      // ICMP errors are not yet translated: on a narrow way a pod's own connections rely on the socket hook.
+      await agents[0]!.end('SIGTERM');
+      agents.push(await startAgent(lab, 'nodeA', manifests));
+    });
     for (const protocol of ['tcp', 'udp'] as const)
       test(`every client to every frontend, ${protocol}, several packets long`, () => assertMatrix(lab, protocol));
     test('the agents logged no error', () => {
