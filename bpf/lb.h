@@ -234,17 +234,24 @@ __noinline int claim_tuple(__u32 masquerade, __u32 family)
 static __always_inline __u32 claim_way_back(struct scratch *scratch, const struct settings *s, __u32 start, bool masquerade, const int family)
 {
 	__u32 pool = s->snat_last - s->snat_first + 1;
-	__u32 claim = masquerade ? CLAIM_TAKEN : claim_tuple(masquerade, family);
+	__u32 claim;
 
-	for (int i = 0; i < SNAT_PROBES && claim == CLAIM_TAKEN && pool; i++) {
+	if (!masquerade) {
+		claim = claim_tuple(masquerade, family);
+		if (claim != CLAIM_TAKEN)
+			return claim;
+	}
+	for (int i = 0; i < SNAT_PROBES && pool; i++) {
 		__u32 candidate = s->snat_first + (start + i * 7919 /* prime: no short cycle */) % pool;
 
 		if (!snat_port_usable(candidate))
 			continue;
 		scratch->to.source_port = bpf_htons(candidate);
 		claim = claim_tuple(masquerade, family);
+		if (claim != CLAIM_TAKEN) /* kernel 5.10: decided here; a call may not be the last instruction of a loop */
+			return claim;
 	}
-	return claim;
+	return CLAIM_TAKEN;
 }
 
 /* The first packet of a flow: choose, remember, send on its way. */
