@@ -4,6 +4,7 @@ import assert from 'node:assert/strict';
 import { encoded, nameOf } from '../../control/abi/codec.ts';
 import { Features, type MapName, Verdict } from '../../control/abi/layout.gen.ts';
 import { loadNative } from '../../control/kernel/addon.ts';
+import { probeFeatures } from '../../control/kernel/features.ts';
 import { kernelMaps, type Maps } from '../../control/kernel/maps.ts';
 import { watchNetwork } from '../../control/kernel/network.ts';
 import { addressesOf, devicesOf } from '../../control/kernel/node.ts';
@@ -70,15 +71,15 @@ const sizes: Partial<Record<MapName, number>> = {
   new_flows6: 16384,
   affinities: 4096,
 };
-/** struct __sk_buff: what a test run may set. */
-const skb = { size: 192, mark: 8, ingressIfindex: 36, ifindex: 40 } as const;
+/** struct __sk_buff: what a test run may set. kernel 5.10: ingress_ifindex is refused. */
+const skb = { size: 192, mark: 8, ifindex: 40 } as const;
 
 /** Loads the object and fills its maps as the agent of node A would. */
 export function openBench({ object, manifests, masqueradeAll }: BenchOptions): Bench {
   const native = loadNative();
   const loaded = native.load(object, {
     mapSizes: sizes as Record<string, number>,
-    rodata: { '.rodata.features': encoded(Features, { set_retval: 1, checksum_ipv6: 1 }) },
+    rodata: { '.rodata.features': encoded(Features, probeFeatures(native)) },
   });
   const maps = kernelMaps(native, loaded.maps);
   const watch = watchNetwork(native);
@@ -108,7 +109,6 @@ export function openBench({ object, manifests, masqueradeAll }: BenchOptions): B
     const view = new DataView(ctx.buffer);
     view.setUint32(skb.mark, mark, true);
     view.setUint32(skb.ifindex, ifindexOf(device), true);
-    view.setUint32(skb.ingressIfindex, program.endsWith('ingress') ? ifindexOf(device) : 0, true);
     const before = counts();
     const result = native.testRun(loaded.programs[program]!, frame, { ctx, packetSize: 4096 });
     const moved = counts().flatMap((count, index) =>

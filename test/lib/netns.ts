@@ -62,13 +62,29 @@ function pause(ms: number): void {
   Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, ms);
 }
 
+/** Ends the processes that a cgroup has now. cgroup.kill, which forks do not escape, is there from 5.14 on. */
+function endProcesses(path: string): void {
+  const kill = join(path, 'cgroup.kill');
+  if (existsSync(kill)) {
+    writeFileSync(kill, '1');
+    return;
+  }
+  for (const pid of readFileSync(join(path, 'cgroup.procs'), 'utf8').match(/\d+/g) ?? []) {
+    try {
+      process.kill(Number(pid), 'SIGKILL');
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error;
+    }
+  }
+}
+
 /** Ends every process of a cgroup and of those beneath it, then removes them all. */
 function removeCgroup(path: string): void {
   if (!existsSync(path)) return;
-  writeFileSync(join(path, 'cgroup.kill'), '1');
   for (const entry of readdirSync(path, { withFileTypes: true })) if (entry.isDirectory()) removeCgroup(join(path, entry.name));
   const end = performance.now() + 5000;
   for (;;) {
+    endProcesses(path);
     try {
       rmdirSync(path);
       return;
