@@ -165,6 +165,14 @@ static __always_inline enum verdict continue_flow(ctx_t *ctx, struct scratch *sc
 	}
 	if (p->fragment)
 		return DROP_FRAGMENT;
+	/*
+	 * A connection is accepted on the tuple of one that is over: the client's port is used again, this time to the backend
+	 * itself, and nothing of ours has seen its request. With our flow's source in it the client would not know the answer.
+	 */
+	if ((flags & (FLOW_REPLY | FLOW_SEND)) == FLOW_REPLY && p->tcp_flags & TCP_SYN && is_closed(flow)) {
+		forget_flow(&scratch->key, flow, p->tuple.protocol, &scratch->space, family);
+		return PASS_NOT_OURS;
+	}
 	if (!(flags & FLOW_REPLY) && !still_good(p, flow, in_new, s, now, family)) {
 		forget_flow(&scratch->key, flow, p->tuple.protocol, &scratch->space, family);
 		return VERDICT_CONTINUE;

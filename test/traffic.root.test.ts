@@ -68,6 +68,20 @@ describe('the socket hook off', () => {
       });
     }
 
+  for (const family of families)
+    for (const from of ['clientA', 'nodeA', 'outside'] as const)
+      test(`a port that had a Service's connection is free for one to the backend itself: IPv${family} from ${from}`, async () => {
+        const tcp = wordsOf(family, 'tcp');
+        const service = from === 'outside' ? tcp.nodePort('here') : tcp.clusterIP('here');
+        for (const sourcePort of [43001, 43002]) {
+          assert.equal((await askTo(lab, from, service, { sourcePort })).name, 'a1');
+          const direct = await askTo(lab, from, tcp.host('a1', 8080), { sourcePort });
+          assert.deepEqual([direct.name, direct.error], ['a1', undefined]);
+          const again = await askTo(lab, from, service, { sourcePort });
+          assert.deepEqual([again.name, again.error], ['a1', undefined]);
+        }
+      });
+
   for (const family of families) {
     const udp = wordsOf(family, 'udp');
 
