@@ -12,7 +12,7 @@ interface Tally {
   readonly connections: number;
   readonly answers: number;
   readonly failed: number;
-  /** Connects or answers that took 900 ms or longer. */
+  /** Connects or answers that took 900 ms or longer because something was lost and sent again. */
   readonly slow: number;
   readonly resets: number;
   readonly wrong: number;
@@ -52,6 +52,9 @@ export interface LoadOptions {
   /** UDP packets a second over all targets, default 5000. */
   readonly rate?: number;
 }
+
+/** A load that was ended leaves its last fixed port behind in TIME_WAIT. */
+const fixedPort = 31000;
 
 /** Starts LOAD in a place; resolves when every long-lived connection had its first answer. */
 export async function startLoad(

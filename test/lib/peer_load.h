@@ -5,12 +5,11 @@
  */
 #pragma once
 
-#include "peer_ask.h"
+#include "peer_stream.h"
 
 #define SLOW_US 900000
 #define PATIENCE_US 5000000
 #define TARGETS 16
-#define SEQUENCES (1u << 20)
 
 enum user_kind { USER_SHORT, USER_FIXED, USER_LONG, USER_COUNT };
 
@@ -19,7 +18,8 @@ struct user {
 	enum user_kind kind;
 	int fd;
 	bool connected;
-	bool waiting; /* for the connection or an answer */
+	bool waiting; /* for the connection, an answer or the end */
+	bool answered; /* USER_FIXED: the server closes first, so that the port is free again at once */
 	const struct endpoint *target;
 	unsigned int source_port; /* USER_FIXED */
 	uint64_t number; /* of the last line sent */
@@ -32,16 +32,6 @@ struct user {
 
 struct tally {
 	uint64_t connections, answers, failed, slow, resets, wrong, moved;
-};
-
-/* A stream of numbered datagrams from one connected socket. */
-struct stream {
-	int fd;
-	const struct endpoint *target;
-	uint64_t sent, received, duplicates, reordered, wrong, moved, errors, refused, latest;
-	uint8_t *seen; /* one byte a number */
-	char backend[64];
-	int64_t due;
 };
 
 static struct {
@@ -70,7 +60,7 @@ static void end_connection(struct user *user)
 	if (user->fd >= 0)
 		close(user->fd);
 	user->fd = -1;
-	user->connected = user->waiting = false;
+	user->connected = user->waiting = user->answered = false;
 	user->used = 0;
 	user->backend[0] = 0;
 	user->due = now_us() + load.pace_us;
@@ -85,6 +75,17 @@ static void fail_connection(struct user *user, int error)
 		tally->resets++;
 	snprintf(load.last_error, sizeof(load.last_error), "%s", error_name(error));
 	end_connection(user);
+}
+
+/* Slow because a packet was lost, not because somebody had no CPU: something was sent again on this connection. */
+static bool is_slow(const struct user *user, int64_t now)
+{
+	struct tcp_info state = { 0 };
+	socklen_t length = sizeof(state);
+
+	if (now - user->since < SLOW_US)
+		return false;
+	return !getsockopt(user->fd, IPPROTO_TCP, TCP_INFO, &state, &length) && state.tcpi_total_retrans > 0;
 }
 
 static void start_connection(struct user *user, int64_t now)
@@ -126,7 +127,7 @@ static void finish_connect(struct user *user, int64_t now)
 		fail_connection(user, error);
 		return;
 	}
-	if (now - user->since >= SLOW_US)
+	if (is_slow(user, now))
 		load.tally[user->kind].slow++;
 	user->connected = true;
 	epoll_ctl(load.epoll, EPOLL_CTL_MOD, user->fd, &event);
@@ -147,9 +148,13 @@ static void take_answer(struct user *user, const char *text, int64_t now)
 	}
 	tally->answers++;
 	user->waiting = false;
-	if (now - user->since >= SLOW_US)
+	if (is_slow(user, now))
 		tally->slow++;
-	if (user->kind != USER_LONG) {
+	if (user->kind == USER_FIXED) {
+		user->answered = user->waiting = true;
+		return;
+	}
+	if (user->kind == USER_SHORT) {
 		end_connection(user);
 		return;
 	}
@@ -173,6 +178,10 @@ static void read_user(struct user *user, int64_t now)
 
 	if (got < 0 && (errno == EAGAIN || errno == EINTR))
 		return;
+	if (got == 0 && user->answered) {
+		end_connection(user);
+		return;
+	}
 	if (got <= 0) {
 		if (user->backend[0])
 			load.echoing--;
@@ -202,52 +211,6 @@ static void turn_user(struct user *user, int64_t now)
 		}
 	} else if (now >= user->due) {
 		send_line(user, now);
-	}
-}
-
-static void read_stream(struct stream *stream)
-{
-	char text[ANSWER_TEXT];
-	struct answer answer;
-	ssize_t got;
-
-	while ((got = recv(stream->fd, text, sizeof(text) - 1, 0)) > 0) {
-		uint64_t number;
-
-		text[got] = 0;
-		if (!parse_answer(text, &answer) || (number = strtoull(answer.line, NULL, 10)) == 0 || number > stream->sent) {
-			stream->wrong++;
-			continue;
-		}
-		stream->received++;
-		if (stream->seen[number % SEQUENCES]++)
-			stream->duplicates++;
-		if (number < stream->latest)
-			stream->reordered++;
-		else
-			stream->latest = number;
-		if (stream->backend[0] && strcmp(stream->backend, answer.name))
-			stream->moved++;
-		memcpy(stream->backend, answer.name, sizeof(stream->backend));
-	}
-	if (got < 0 && errno != EAGAIN && errno != EINTR)
-		stream->refused++;
-}
-
-static void turn_stream(struct stream *stream, int64_t now)
-{
-	int64_t gap = 1000000 / load.rate;
-
-	for (; stream->due <= now && stream->sent + 1 < SEQUENCES; stream->due += gap) {
-		char line[32];
-		int length = snprintf(line, sizeof(line), "%llu\n", (unsigned long long)stream->sent + 1);
-
-		if (now - stream->due > 100000) /* we were not scheduled: no burst to make up for it */
-			stream->due = now;
-		if (send(stream->fd, line, (size_t)length, MSG_NOSIGNAL) == length)
-			stream->sent++;
-		else
-			stream->errors++;
 	}
 }
 
@@ -366,7 +329,7 @@ static void turn_once(bool sending)
 			turn_user(&load.users[i], now);
 	for (unsigned int i = 0; i < load.udp_count; i++) {
 		if (sending)
-			turn_stream(&load.streams[i], now);
+			turn_stream(&load.streams[i], load.rate, now);
 		read_stream(&load.streams[i]);
 	}
 }
