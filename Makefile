@@ -33,7 +33,8 @@ export PACKAGES
 
 OBJECTS := $(patsubst bpf/%.bpf.c,build/bpf/%.o,$(wildcard bpf/*.bpf.c))
 ADDON_PARTS := $(patsubst native/%.c,build/native/%.o,$(wildcard native/*.c))
-PEERS := $(patsubst test/lib/%.c,build/%,$(wildcard test/lib/*.c))
+PEERS := $(patsubst test/lib/%.c,build/%,$(filter-out %.bpf.c,$(wildcard test/lib/*.c)))
+PASS := build/test/pass.o
 TESTS ?= test/**/*.test.ts
 
 BPF_CFLAGS := -g -O2 -target bpf -mcpu=v3 -Wall -Wextra -Werror -Wno-unused-parameter -I/usr/include/$(MACHINE)-linux-gnu
@@ -73,12 +74,18 @@ build: deps ## compile the BPF objects and the addon into build/
 	@$(MAKE) --no-print-directory compile
 
 .PHONY: compile
-compile: $(OBJECTS) build/sluice.node $(PEERS)
+compile: $(OBJECTS) build/sluice.node $(PEERS) $(PASS)
 
 build/bpf/%.o: bpf/%.bpf.c Makefile
 	@mkdir -p $(@D)
 	@echo "  clang    $<"
 	@clang $(BPF_CFLAGS) -MMD -MP -MF $(@:.o=.d) -MT $@ -c $< -o $@
+	@llvm-strip -g $@
+
+build/test/%.o: test/lib/%.bpf.c Makefile
+	@mkdir -p $(@D)
+	@echo "  clang    $<"
+	@clang $(BPF_CFLAGS) -c $< -o $@
 	@llvm-strip -g $@
 
 build/native/%.o: native/%.c Makefile

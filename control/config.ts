@@ -15,6 +15,7 @@ import type { Prefix } from './model/model.ts';
 import type { DetectLocal, NodePortAddresses } from './model/node.ts';
 
 export type SocketMode = 'on' | 'host-only' | 'off';
+export type XdpMode = 'auto' | 'native' | 'off';
 
 /** One validated configuration. Frozen, with every default filled in. */
 export interface Config {
@@ -43,6 +44,8 @@ export interface Config {
   /** Name prefixes of pod interfaces; undefined: veth and netkit whose peer is in another network namespace. */
   readonly podInterfaces: readonly string[] | undefined;
   readonly hooks: { readonly tc: boolean; readonly socket: SocketMode };
+  /** May change while the agent runs. */
+  readonly xdp: XdpMode;
   /** undefined: where cgroup2 is mounted. */
   readonly cgroupRoot: string | undefined;
   readonly pinDirectory: string;
@@ -100,6 +103,7 @@ const schema = z.strictObject({
       podInterfaces: z.union([value.oneOf(['auto']), z.array(value.interfacePrefix)]).optional(),
       hooks: z.array(value.oneOf(['tc', 'socket'])).optional(),
       socket: value.oneOf(['on', 'host-only', 'off']).optional(),
+      xdp: value.oneOf(['auto', 'native', 'off']).optional(),
       cgroupRoot: value.absoluteDirectory.optional(),
       pinDirectory: value.absoluteDirectory.optional(),
       stateDirectory: value.absoluteDirectory.optional(),
@@ -303,6 +307,7 @@ function interpret(fields: Fields, faults: Fault[]): Config {
     devices: sluice.devices?.length ? sluice.devices : undefined,
     podInterfaces: readPodInterfaces(sluice.podInterfaces, faults),
     hooks: readHooks(sluice, faults),
+    xdp: sluice.xdp ?? 'auto',
     cgroupRoot: sluice.cgroupRoot,
     pinDirectory: sluice.pinDirectory ?? '/sys/fs/bpf/sluice',
     stateDirectory: sluice.stateDirectory ?? '/run/sluice',

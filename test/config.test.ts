@@ -47,6 +47,7 @@ describe('without a word', () => {
       devices: undefined,
       podInterfaces: undefined,
       hooks: { tc: true, socket: 'on' },
+      xdp: 'auto',
       cgroupRoot: undefined,
       pinDirectory: '/sys/fs/bpf/sluice',
       stateDirectory: '/run/sluice',

@@ -6,7 +6,8 @@ import { createSocket, type Socket } from 'node:dgram';
 import { once } from 'node:events';
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { after, afterEach, beforeEach, describe, test } from 'node:test';
-import { AddressFlag, BackendFlag, FrontendFlag } from '../control/abi/layout.gen.ts';
+import { fileURLToPath } from 'node:url';
+import { AddressFlag, BackendFlag, DeviceFlag, FrontendFlag } from '../control/abi/layout.gen.ts';
 import { loadNative } from '../control/kernel/addon.ts';
 import { cleanup } from '../control/kernel/cleanup.ts';
 import { type Datapath, LockedError, openDatapath, PreconditionError } from '../control/kernel/datapath.ts';
@@ -17,6 +18,7 @@ import type { DatapathOptions } from '../control/kernel/options.ts';
 import { openPinnedMaps } from '../control/kernel/pins.ts';
 import { objectPath } from '../control/kernel/preconditions.ts';
 import type { ClusterView } from '../control/kernel/writer.ts';
+import type { XdpState } from '../control/kernel/xdp.ts';
 import { enterOwnNamespace, namesIn, openSandbox, run, until } from './lib/sandbox.ts';
 
 enterOwnNamespace(import.meta.filename);
@@ -26,6 +28,7 @@ const sandbox = openSandbox();
 after(() => sandbox.close());
 
 const TCX_INGRESS = 46;
+const pass = fileURLToPath(new URL('../build/test/pass.o', import.meta.url));
 const CONNECT4 = 10;
 const view: ClusterView = {
   serviceCIDRs: ['10.96.0.0/16', 'fd96::/112'],
@@ -70,6 +73,22 @@ function indexOf(name: string): number {
 function programsAt(device: string): number[] {
   return native.query(indexOf(device), TCX_INGRESS).programIds;
 }
+
+/** Id of the XDP program that a device's driver runs. */
+function xdpAt(device: string): number | undefined {
+  const DRIVER = 1;
+  const [link] = JSON.parse(run(`ip -json link show dev ${device}`)) as { xdp?: { mode: number; prog: { id: number } } }[];
+  return link?.xdp?.mode === DRIVER ? link.xdp.prog.id : undefined;
+}
+
+/** What status says about XDP, by NIC. */
+async function xdpStates(datapath: Datapath): Promise<Record<string, XdpState>> {
+  const { devices } = await datapath.status();
+  return Object.fromEntries(devices.flatMap(({ name, xdp }) => (xdp === undefined ? [] : [[name, xdp]])));
+}
+
+const aboutXdp = (datapath: Datapath) =>
+  datapath.problems().flatMap(({ reason }) => (reason === 'LoadFailed' || reason === 'XdpRefused' ? [reason] : []));
 
 function programsAtCgroup(): number[] {
   const directory = native.openDirectory(sandbox.options.cgroupRoot ?? '');
@@ -262,6 +281,87 @@ describe('datapath', () => {
     } finally {
       run(`rmdir ${sandbox.options.cgroupRoot}/aside`);
     }
+  });
+
+  test('XDP runs at the NICs that the mode asks for, is replaced in place, and status says why not elsewhere', async () => {
+    const first = await start({ xdp: 'native' });
+    const program = xdpAt('nic0');
+    assert.ok(program !== undefined);
+    assert.equal(xdpAt('pod0'), undefined);
+    assert.deepEqual(await xdpStates(first.datapath), { nic0: { native: true, why: 'the driver runs it' } });
+    assert.equal(first.datapath.maps.devices.get(indexOf('nic0'))?.flags, DeviceFlag.DEVICE_XDP);
+    assert.deepEqual(aboutXdp(first.datapath), []);
+    first.stop();
+    assert.equal(xdpAt('nic0'), program, 'nothing is detached when the agent ends');
+
+    const { datapath } = await start({ xdp: 'native' });
+    const replaced = xdpAt('nic0');
+    assert.ok(replaced !== undefined && replaced !== program, 'the program is the new one');
+    assert.deepEqual(namesIn(`${sandbox.options.pinDirectory}/links/xdp`), [String(indexOf('nic0'))]);
+
+    datapath.setXdp('off');
+    assert.equal(xdpAt('nic0'), undefined);
+    assert.equal(datapath.maps.devices.get(indexOf('nic0'))?.flags, 0);
+    assert.deepEqual(await xdpStates(datapath), { nic0: { native: false, why: 'switched off by sluice.xdp' } });
+    datapath.setXdp('auto');
+    assert.equal(xdpAt('nic0'), undefined);
+    assert.match((await xdpStates(datapath)).nic0?.why ?? '', /^veth: /);
+    datapath.setXdp('native');
+    assert.equal(xdpAt('nic0'), replaced, 'the program is loaded once');
+    assert.equal(datapath.maps.devices.get(indexOf('nic0'))?.flags, DeviceFlag.DEVICE_XDP);
+  });
+
+  test('XDP follows devices that come and go, and comes back where somebody detached it', async () => {
+    const { datapath } = await start({ xdp: 'native', devices: ['nic0', 'nic1'] });
+    run(`ip link add nic1 type veth peer name far1 netns ${sandbox.elsewhere}`);
+    const index = indexOf('nic1');
+    await until('XDP at nic1', () => xdpAt('nic1') !== undefined);
+    assert.equal(datapath.maps.devices.get(index)?.flags, DeviceFlag.DEVICE_XDP);
+    run('ip link delete nic1');
+    await until('no pin of nic1', () => !namesIn(`${sandbox.options.pinDirectory}/links/xdp`).includes(String(index)));
+    assert.equal(datapath.maps.devices.get(index), undefined);
+
+    const link = native.openPin(`${sandbox.options.pinDirectory}/links/xdp/${indexOf('nic0')}`) ?? -1;
+    native.linkDetach(link);
+    native.closeFd(link);
+    assert.equal(xdpAt('nic0'), undefined);
+    run('ip link set nic0 mtu 1400');
+    await until('the program is back', () => xdpAt('nic0') !== undefined);
+  });
+
+  test('what is against XDP is said, and with native it is a Problem', async () => {
+    run(`ip link set nic0 xdpdrv object ${pass} section xdp`);
+    const first = await start({ xdp: 'native' });
+    assert.deepEqual(await xdpStates(first.datapath), { nic0: { native: false, why: 'another XDP program is there (EBUSY)' } });
+    assert.deepEqual(aboutXdp(first.datapath), ['XdpRefused']);
+    assert.equal(first.datapath.maps.devices.get(indexOf('nic0'))?.flags, 0);
+    first.stop();
+
+    run('ip link set nic0 xdpdrv off');
+    run(`ip -netns ${sandbox.elsewhere} link set far0 mtu 9000`);
+    const { datapath } = await start({ xdp: 'native' });
+    assert.match((await xdpStates(datapath)).nic0?.why ?? '', /^the driver refuses \(ERANGE\)/);
+    run(`ip -netns ${sandbox.elsewhere} link set far0 mtu 1500`);
+    run('ip link set nic0 mtu 1400');
+    await until('it is tried again', () => xdpAt('nic0') !== undefined);
+    assert.deepEqual(aboutXdp(datapath), []);
+  });
+
+  test('an XDP program that the kernel refuses is a Problem, and tc goes on alone', async () => {
+    const refusing: Native = {
+      ...native,
+      load(path, options) {
+        if (path === objectPath('xdp')) throw Object.assign(new Error('bpf_object__load: EINVAL'), { code: 'EINVAL', log: '' });
+        return native.load(path, options);
+      },
+    };
+    const { stop } = await start({ xdp: 'native' });
+    stop();
+    const { datapath } = await start({ xdp: 'native' }, refusing);
+    assert.equal(xdpAt('nic0'), undefined);
+    assert.equal(datapath.maps.devices.get(indexOf('nic0'))?.flags, 0);
+    assert.deepEqual(aboutXdp(datapath), ['LoadFailed', 'XdpRefused']);
+    assert.equal(programsAt('nic0').length, 1);
   });
 
   test('cleanup removes everything of ours and nothing else, and again does nothing', async () => {

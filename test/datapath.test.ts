@@ -74,6 +74,7 @@ describe('settings', () => {
     stateDirectory: '/run/sluice',
     cgroupRoot: undefined,
     hooks: { tc: true, socket: 'on' },
+    xdp: 'auto',
     devices: undefined,
     podInterfaces: undefined,
     detectLocal: { mode: 'PodInterfaces' },

@@ -65,12 +65,18 @@ function agentPairs(status: AgentStatus): Pairs {
   ];
 }
 
+function xdpText({ hooks, devices }: DatapathStatus): string {
+  const nics = devices.flatMap(({ xdp }) => (xdp === undefined ? [] : [xdp.native]));
+  return `${hooks.xdp}, native at ${nics.filter((native) => native).length} of ${nics.length} NICs`;
+}
+
 function datapathPairs(datapath: DatapathStatus): Pairs {
   const { hooks } = datapath;
   const features = Object.entries(datapath.features).map(([name, has]) => `${name} ${has ? 'yes' : 'no'}`);
   return [
     ['kernel', `${datapath.kernel}: ${features.join(', ')}`],
     ['tc hook', hooks.tc ? `on, by ${hooks.deviceMode}` : 'off'],
+    ['XDP', xdpText(datapath)],
     ['socket hook', hooks.cgroupRoot === undefined ? hooks.socket : `${hooks.socket}, at ${hooks.cgroupRoot}`],
     ['maps', `${datapath.adopted ? 'adopted' : 'made'}, layout ${datapath.layout}, in ${datapath.pinDirectory}`],
   ];
@@ -78,13 +84,14 @@ function datapathPairs(datapath: DatapathStatus): Pairs {
 
 function* datapathLines(datapath: DatapathStatus): Generator<string> {
   yield* headed(
-    ['DEVICE', 'ROLE', 'ATTACHED', 'WHY', 'BEFORE US'],
+    ['DEVICE', 'ROLE', 'ATTACHED', 'WHY', 'BEFORE US', 'XDP'],
     datapath.devices.map((device) => [
       printable(device.name),
       device.role,
       device.refusal !== undefined ? `refused: ${printable(device.refusal)}` : (device.mode ?? '-'),
       printable(device.why),
       printable(device.before.join(', ')) || '-',
+      device.xdp === undefined ? '-' : device.xdp.native ? 'native' : `off: ${printable(device.xdp.why)}`,
     ]),
   );
   yield* headed(
@@ -149,7 +156,7 @@ function pinnedLinks(directory: string): number {
 function* deadLines(config: Config, maps: Maps | undefined, now: number): Generator<string> {
   const { snapshot, warning } = readSnapshot(snapshotPath(config.stateDirectory));
   const pins = pinsOf(config.pinDirectory, config.mapSizes);
-  const links = `${pinnedLinks(pins.deviceLinks)} at devices, ${pinnedLinks(pins.cgroupLinks)} at the cgroup root`;
+  const links = `${pinnedLinks(pins.deviceLinks)} at devices, ${pinnedLinks(pins.xdpLinks)} of XDP, ${pinnedLinks(pins.cgroupLinks)} at the cgroup root`;
   const last = isAgentStatus(snapshot?.status) ? snapshot.status : undefined;
   yield* pairs([
     ['agent', `does not run${snapshot === undefined ? '' : `; last heard of ${durationText((now - snapshot.writtenAt) / 1000)} ago`}`],

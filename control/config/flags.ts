@@ -90,6 +90,13 @@ export const FLAGS: readonly Flag[] = [
     description: 'whom the socket hook serves: on (pods and the node), host-only, off (default: on)',
   },
   {
+    name: 'xdp',
+    argument: 'MODE',
+    form: 'text',
+    field: 'sluice.xdp',
+    description: 'XDP at the NICs: auto, native (at veth NICs too, and a refusal is a problem), off (default: auto)',
+  },
+  {
     name: 'snat-ports',
     argument: 'FIRST-LAST',
     form: 'text',

@@ -9,9 +9,9 @@ import { attachSocketPrograms, cgroupRootOf } from './cgroup.ts';
 import { measureJiffies, probeFeatures } from './features.ts';
 import { openLedger } from './ledger.ts';
 import { type RoleChoice, rolesOf } from './links.ts';
-import { loadObjects } from './load.ts';
+import { loadObjects, loadXdp } from './load.ts';
 import { kernelMaps, type Maps } from './maps.ts';
-import type { Native } from './native.ts';
+import type { Native, NativeObject } from './native.ts';
 import type { Node } from './node.ts';
 import type { DatapathOptions } from './options.ts';
 import { mapDirectories, pinsOf, removePins } from './pins.ts';
@@ -21,6 +21,7 @@ import type { Clocks } from './settings.ts';
 import { type DatapathStatus, describe } from './status.ts';
 import { reservePorts, sysctlProblems } from './sysctl.ts';
 import { type ClusterView, openWriter, type Writer } from './writer.ts';
+import { openXdp, type XdpMode } from './xdp.ts';
 
 const NETLINK_ROUTE = 0;
 const NETLINK_SOCK_DIAG = 4;
@@ -54,6 +55,8 @@ export interface Datapath {
   attach(view: ClusterView): Promise<void>;
   /** What the cluster says now; call it after each turn of the loop. Cheap where nothing changed. */
   update(view: ClusterView): void;
+  /** Switches XDP while traffic flows: no flow notices, tc serves what XDP does not. */
+  setXdp(mode: XdpMode): void;
   /** Low 32 bits of jiffies64: the clock of `seen` in flows. */
   jiffies(): number;
   problems(): readonly Problem[];
@@ -94,6 +97,12 @@ function run(native: Native, node: Node, options: DatapathOptions, features: Fea
   const netlink = native.netlinkOpen(NETLINK_ROUTE, 0);
   const diag = native.netlinkOpen(NETLINK_SOCK_DIAG, 0);
   const hooks: DeviceHooks = openDeviceHooks(native, pins, ledger, netlink);
+  let xdpObject: NativeObject | undefined;
+  const xdp = openXdp(native, pins.xdpLinks, () => {
+    xdpObject = loadXdp(native, loaded.maps, features);
+    return xdpObject.programs.nic_xdp!;
+  });
+  let xdpMode = options.xdp;
   const stops: (() => void)[] = [];
   const callbacks = new Set<() => void>();
   let writer: Writer | undefined;
@@ -122,10 +131,12 @@ function run(native: Native, node: Node, options: DatapathOptions, features: Fea
     const network = node.network.current();
     roles = rolesOf(network, { ...options, nodeAddresses: view.nodeAddresses });
     refusals = hooks.apply(options.hooks.tc ? wantedOf(roles, program) : []);
+    xdp.follow(roles, network, options.hooks.tc ? xdpMode : 'off', new Set(refusals.keys()), () => writer?.write(node.network, view));
     standing = [
       ...sysctlProblems({ ipv6: network.addresses.some((entry) => entry.family === 6 && entry.scope === 0) }),
       ...refusalProblems(refusals, node),
       ...nicProblems(roles, options),
+      ...xdp.problems(),
     ];
     const text = JSON.stringify(problems());
     if (text !== toldText) for (const callback of callbacks) callback();
@@ -148,7 +159,7 @@ function run(native: Native, node: Node, options: DatapathOptions, features: Fea
     }
     const clocks: Clocks = { netnsCookie, jiffiesPerSecond };
     reservePorts(ledger, options.snatPorts);
-    const opened = openWriter(native, maps, diag, options, clocks);
+    const opened = openWriter(native, maps, diag, options, clocks, xdp.running);
     writer = opened;
     opened.write(node.network, view);
     follow(view);
@@ -175,6 +186,10 @@ function run(native: Native, node: Node, options: DatapathOptions, features: Fea
       writer.write(node.network, view);
       if (before.nodeAddresses.join() !== view.nodeAddresses.join()) follow(view);
     },
+    setXdp(mode) {
+      xdpMode = mode;
+      if (writer !== undefined) follow(writer.view());
+    },
     jiffies: () => Number(BigInt.asUintN(32, readClock().jiffies)),
     problems,
     onProblems(callback) {
@@ -188,6 +203,8 @@ function run(native: Native, node: Node, options: DatapathOptions, features: Fea
         features,
         cgroupRoot,
         hooks,
+        xdp,
+        xdpMode,
         roles,
         refusals,
         network: node.network.current(),
@@ -197,6 +214,7 @@ function run(native: Native, node: Node, options: DatapathOptions, features: Fea
       }),
     close() {
       for (const stop of stops) stop();
+      xdpObject?.close();
       loaded.close();
       native.closeFd(netlink);
       native.closeFd(diag);

@@ -54,7 +54,12 @@ export function loadObjects(native: Native, pins: Pins, options: Pick<DatapathOp
   }
 }
 
-function load(native: Native, name: 'tc' | 'sock', options: Parameters<Native['load']>[1]): NativeObject {
+/** Loads xdp.o, which shares all maps with the other objects. Throws as loadObjects. */
+export function loadXdp(native: Native, maps: Readonly<Record<string, number>>, features: Features): NativeObject {
+  return load(native, 'xdp', { maps: { ...maps }, rodata: { '.rodata.features': encoded(Features, features) } });
+}
+
+function load(native: Native, name: 'tc' | 'xdp' | 'sock', options: Parameters<Native['load']>[1]): NativeObject {
   try {
     return native.load(objectPath(name), options);
   } catch (cause) {

@@ -1,7 +1,7 @@
 // What is known of this node from its own devices: its addresses, live, and what each device needs in the map `devices`.
 // What the Node object says comes from elsewhere.
 
-import type { Device } from '../abi/layout.gen.ts';
+import { type Device, DeviceFlag } from '../abi/layout.gen.ts';
 import { addressKind, UNSPECIFIED } from '../address.ts';
 import type { Address, Family } from '../model/model.ts';
 import { rolesOf } from './links.ts';
@@ -98,24 +98,31 @@ function globalAddresses(network: Network, ifindex: number, family: Family): Add
 /**
  * The entries of the map `devices`, by ifindex. A masquerade address is, in this order: a node address that the device has, the device's
  * first global address, the node's primary address of that family (pods' interfaces and tunnels have none of their own).
+ * xdp: devices where XDP runs natively.
  */
-export function devicesOf(network: Network, nodeAddresses: readonly Address[]): Map<number, Device> {
+export function devicesOf(network: Network, nodeAddresses: readonly Address[], xdp: ReadonlySet<number> = new Set()): Map<number, Device> {
   const owned = new Map<number, LinkAddress[]>();
   for (const entry of network.addresses) owned.set(entry.ifindex, [...(owned.get(entry.ifindex) ?? []), entry]);
   const devices = new Map<number, Device>();
   for (const link of network.links.values()) {
     if (link.loopback) continue;
     const own: Network = { ...network, addresses: owned.get(link.ifindex) ?? [] };
-    devices.set(link.ifindex, deviceOf(link, own, nodeAddresses));
+    devices.set(link.ifindex, deviceOf(link, own, nodeAddresses, xdp.has(link.ifindex)));
   }
   return devices;
 }
 
-function deviceOf(link: Link, network: Network, nodeAddresses: readonly Address[]): Device {
+function deviceOf(link: Link, network: Network, nodeAddresses: readonly Address[], xdp: boolean): Device {
   const masquerade = (family: Family): Address => {
     const own = globalAddresses(network, link.ifindex, family);
     const primary = nodeAddresses.find((address) => address.includes(':') === (family === 6));
     return nodeAddresses.find((address) => own.includes(address)) ?? own[0] ?? primary ?? UNSPECIFIED[family];
   };
-  return { address6: masquerade(6), address4: masquerade(4), mtu: link.mtu, mac: link.mac ?? '00:00:00:00:00:00', flags: 0 };
+  return {
+    address6: masquerade(6),
+    address4: masquerade(4),
+    mtu: link.mtu,
+    mac: link.mac ?? '00:00:00:00:00:00',
+    flags: xdp ? DeviceFlag.DEVICE_XDP : 0,
+  };
 }

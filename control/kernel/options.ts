@@ -3,6 +3,7 @@
 import type { MapName } from '../abi/layout.gen.ts';
 import type { DetectLocal } from '../model/node.ts';
 import type { PortRange } from './ports.ts';
+import type { XdpMode } from './xdp.ts';
 
 export interface DatapathOptions {
   /** Directory on a bpffs for maps and links. One agent a directory. */
@@ -13,6 +14,8 @@ export interface DatapathOptions {
   readonly cgroupRoot: string | undefined;
   /** socket `on`: pods (TCP) and the node's own processes (TCP and UDP); `host-only`: the latter. */
   readonly hooks: { readonly tc: boolean; readonly socket: 'on' | 'host-only' | 'off' };
+  /** Where XDP is wanted at first; it may change while the datapath runs. */
+  readonly xdp: XdpMode;
   /** Names of the NICs; undefined: found. */
   readonly devices: readonly string[] | undefined;
   /** Name prefixes of pods' interfaces; undefined: found. */

@@ -14,6 +14,8 @@ export interface Pins {
   readonly maps: string;
   /** `device/IFINDEX-ingress`. */
   readonly deviceLinks: string;
+  /** `xdp/IFINDEX`. */
+  readonly xdpLinks: string;
   /** `cgroup/connect4`. */
   readonly cgroupLinks: string;
   map(name: MapName): string;
@@ -25,6 +27,7 @@ export function pinsOf(pinDirectory: string, sizes: Readonly<Partial<Record<MapN
   return {
     maps,
     deviceLinks: `${pinDirectory}/${LINKS}/device`,
+    xdpLinks: `${pinDirectory}/${LINKS}/xdp`,
     cgroupLinks: `${pinDirectory}/${LINKS}/cgroup`,
     map: (name) => `${maps}/${name}`,
   };

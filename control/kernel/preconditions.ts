@@ -9,7 +9,7 @@ import type { Native } from './native.ts';
 import type { DatapathOptions } from './options.ts';
 
 /** Objects of bpf/ that a node loads. */
-export const OBJECTS = ['probe', 'tc', 'sock'] as const;
+export const OBJECTS = ['probe', 'tc', 'xdp', 'sock'] as const;
 
 /** Path of an object of bpf/. */
 export function objectPath(name: (typeof OBJECTS)[number]): string {

@@ -10,6 +10,7 @@ import type { Native } from './native.ts';
 import type { Network } from './network.ts';
 import type { DatapathOptions } from './options.ts';
 import { type Unserved, unservedWith } from './unserved.ts';
+import type { Xdp, XdpMode, XdpState } from './xdp.ts';
 
 export interface DeviceStatus {
   readonly name: string;
@@ -18,6 +19,8 @@ export interface DeviceStatus {
   readonly why: string;
   /** undefined: nothing is attached. */
   readonly mode: Mode | undefined;
+  /** Does XDP run there, and why not? undefined: it is no NIC. */
+  readonly xdp: XdpState | undefined;
   /** What sees packets before us, by direction: `ingress: program 12`. */
   readonly before: readonly string[];
   /** Why the kernel refused our programs; undefined: it did not. */
@@ -37,7 +40,13 @@ export interface DatapathStatus {
   /** The maps were taken over from an earlier agent. */
   readonly adopted: boolean;
   readonly features: Readonly<Record<string, boolean>>;
-  readonly hooks: { readonly tc: boolean; readonly socket: string; readonly deviceMode: Mode; readonly cgroupRoot: string | undefined };
+  readonly hooks: {
+    readonly tc: boolean;
+    readonly socket: string;
+    readonly deviceMode: Mode;
+    readonly xdp: XdpMode;
+    readonly cgroupRoot: string | undefined;
+  };
   readonly devices: readonly DeviceStatus[];
   readonly maps: readonly MapStatus[];
   readonly settings: Readonly<Record<string, number | string>>;
@@ -50,6 +59,8 @@ interface Parts {
   readonly features: Features;
   readonly cgroupRoot: string | undefined;
   readonly hooks: DeviceHooks;
+  readonly xdp: Xdp;
+  readonly xdpMode: XdpMode;
   readonly roles: ReadonlyMap<number, RoleChoice>;
   readonly refusals: ReadonlyMap<number, Error>;
   readonly network: Network;
@@ -67,7 +78,7 @@ export async function describe(parts: Parts): Promise<DatapathStatus> {
     pinDirectory: options.pinDirectory,
     adopted: parts.adopted,
     features: { set_retval: features.set_retval === 1, checksum_ipv6: features.checksum_ipv6 === 1, tcx: hooks.mode === 'tcx' },
-    hooks: { tc: options.hooks.tc, socket: options.hooks.socket, deviceMode: hooks.mode, cgroupRoot: parts.cgroupRoot },
+    hooks: { tc: options.hooks.tc, socket: options.hooks.socket, deviceMode: hooks.mode, xdp: parts.xdpMode, cgroupRoot: parts.cgroupRoot },
     devices: devicesIn(parts),
     maps: await mapsFill(parts.native, parts.descriptors),
     settings: settingsIn(parts.maps),
@@ -75,7 +86,7 @@ export async function describe(parts: Parts): Promise<DatapathStatus> {
   };
 }
 
-function devicesIn({ network, roles, refusals, hooks }: Parts): DeviceStatus[] {
+function devicesIn({ network, roles, refusals, hooks, xdp }: Parts): DeviceStatus[] {
   return [...roles].flatMap(([ifindex, { role, reason }]) => {
     const name = network.links.get(ifindex)?.name;
     if (name === undefined) return [];
@@ -87,6 +98,7 @@ function devicesIn({ network, roles, refusals, hooks }: Parts): DeviceStatus[] {
         role,
         why: reason,
         mode: looks.length > 0 && looks.every(({ there }) => there !== undefined) ? hooks.mode : undefined,
+        xdp: xdp.look(ifindex),
         before: looks.flatMap(({ direction, there }) => (there?.before ?? []).map((text) => `${direction}: ${text}`)),
         refusal: refusals.get(ifindex)?.message,
       },

@@ -43,8 +43,15 @@ function refused(error: KernelError): Problem {
   };
 }
 
-/** diag: an AF_NETLINK SOCK_DIAG descriptor. */
-export function openWriter(native: Native, maps: Maps, diag: number, options: DatapathOptions, clocks: Clocks): Writer {
+/** diag: an AF_NETLINK SOCK_DIAG descriptor. xdp: devices where XDP runs natively now. */
+export function openWriter(
+  native: Native,
+  maps: Maps,
+  diag: number,
+  options: DatapathOptions,
+  clocks: Clocks,
+  xdp: () => ReadonlySet<number>,
+): Writer {
   // 0 says "never looked up" in a flow, and what an earlier agent's flows remember must not be this one's.
   const generations = (maps.settings.get(0)?.route_generation ?? 0) + 1;
   const devices = new Map([...maps.devices.entries()].map(([ifindex, device]) => [ifindex, JSON.stringify(device)]));
@@ -54,7 +61,7 @@ export function openWriter(native: Native, maps: Maps, diag: number, options: Da
   let problems: Problem[] = [];
 
   function writeDevices(network: NetworkWatch): void {
-    const wanted = devicesOf(network.current(), current.nodeAddresses);
+    const wanted = devicesOf(network.current(), current.nodeAddresses, xdp());
     const changed: [number, Device][] = [];
     for (const [ifindex, device] of wanted) {
       const text = JSON.stringify(device);

@@ -49,6 +49,7 @@ const options: DatapathOptions = {
   stateDirectory: '',
   cgroupRoot: undefined,
   hooks: { tc: true, socket: 'off' },
+  xdp: 'off',
   devices: ['eth0'],
   podInterfaces: undefined,
   detectLocal: { mode: 'PodInterfaces' },

@@ -80,6 +80,7 @@ export function openSandbox(): Sandbox {
       stateDirectory: `${home}/state`,
       cgroupRoot,
       hooks: { tc: true, socket: 'on' },
+      xdp: 'auto',
       devices: undefined,
       podInterfaces: undefined,
       detectLocal: { mode: 'PodInterfaces' },

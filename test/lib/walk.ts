@@ -15,6 +15,7 @@ const options: DatapathOptions = {
   stateDirectory: '',
   cgroupRoot: undefined,
   hooks: { tc: true, socket: 'on' },
+  xdp: 'off',
   devices: undefined,
   podInterfaces: undefined,
   detectLocal: { mode: 'PodInterfaces' },
