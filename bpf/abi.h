@@ -63,6 +63,7 @@ enum verdict {
 	REJECT_UNOWNED_PORT, /* a port that the Service of this ClusterIP does not have (4.4) */
 	REJECT_TTL_EXPIRED, /* time exceeded, for a packet that we would have forwarded */
 	REJECT_TOO_BIG, /* frag needed or packet too big, likewise */
+	REJECT_GONE_BACKEND, /* TCP to or from a backend that is in no slice any more: answered with RST (9.4) */
 
 	VERDICT_COUNT,
 };
@@ -291,6 +292,7 @@ enum setting_flag {
 	SETTING_LOCAL_BY_PREFIX = 1 << 1, /* a local pod is a source in local4/local6; else: what enters by a pod interface (14.2) */
 	SETTING_SOCKET_PODS = 1 << 2, /* the socket hook serves pods (TCP) */
 	SETTING_SOCKET_HOST = 1 << 3, /* the socket hook serves the node's own processes (TCP and UDP) */
+	SETTING_EXEMPT_CGROUPS = 1 << 4, /* exempt_cgroups holds some: ask before a call is translated */
 };
 
 /* What holds for every packet. Times are in jiffies, the clock that costs nothing. */
@@ -338,6 +340,7 @@ enum flow_flag {
 	FLOW_FIN = 1 << 6, /* FIN seen in this direction */
 	FLOW_PEER_FIN = 1 << 7, /* FIN seen in the other direction */
 	FLOW_RST = 1 << 8, /* RST seen in either direction */
+	FLOW_RESET = 1 << 9, /* set by control: the backend is gone for good, this direction's next packet is answered with RST */
 };
 
 /* A packet's tuple as it arrives at our hook. No interface in it. */
@@ -487,6 +490,14 @@ struct {
 	__type(key, struct socket_key);
 	__type(value, struct socket_flow);
 } socket_flows SEC(".maps");
+
+/* Processes in or below these cgroups are left alone by the socket hook (10.2), by cgroup v2 id. Their packets are served. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 1024);
+	__type(key, __u64);
+	__type(value, __u32); /* 1 */
+} exempt_cgroups SEC(".maps");
 
 /* ---- what control asks the datapath once ------------------------------------------------------------------------ */
 

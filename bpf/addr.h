@@ -48,6 +48,8 @@ FLOW_FIELD_ALIKE(resolved);
 FLOW_FIELD_ALIKE(source_mac);
 FLOW_FIELD_ALIKE(destination_mac);
 
+_Static_assert(__builtin_offsetof(struct tuple, destination) == 16, "source and destination as in an IPv6 header");
+
 static __always_inline bool same_address(const struct address *a, const struct address *b, const int family)
 {
 	if (family == 4)

@@ -84,14 +84,29 @@ static __always_inline void ctx_pull(ctx_t *ctx, __u32 size)
 {
 }
 
+/*
+ * ctx_at for an offset that is not a constant.
+ * verifier: the bound must be checked, and the pointer compared with the end, in the very register that is used.
+ */
+static __always_inline void *ctx_reach(ctx_t *ctx, __u32 offset, __u32 size)
+{
+	void *data = (void *)(long)ctx->data;
+	void *end = (void *)(long)ctx->data_end;
+	void *at;
+
+	asm volatile("" : "+r"(offset));
+	if (offset > CTX_OFFSET_MAX)
+		return 0;
+	at = data + offset;
+	asm volatile("" : "+r"(at));
+	return at + size > end ? 0 : at;
+}
+
 /* size is a constant. */
 static __always_inline long ctx_load(ctx_t *ctx, __u32 offset, void *to, const __u32 size)
 {
-	void *from;
+	void *from = ctx_reach(ctx, offset, size);
 
-	if (offset > CTX_OFFSET_MAX)
-		return -1;
-	from = ctx_at(ctx, offset, size);
 	if (!from)
 		return -1;
 	__builtin_memcpy(to, from, size);
@@ -101,15 +116,13 @@ static __always_inline long ctx_load(ctx_t *ctx, __u32 offset, void *to, const _
 /* Up to 4 * words bytes, in whole words; `to` is zero behind them. */
 static __always_inline long ctx_load_words(ctx_t *ctx, __u32 offset, __be32 *to, __u32 length, const int words)
 {
-	if (offset > CTX_OFFSET_MAX)
-		return -1;
 	for (int i = 0; i < words; i++) {
 		__be32 *from;
 
 		to[i] = 0;
 		if ((__u32)i * 4 + 4 > length)
 			continue;
-		from = ctx_at(ctx, offset + i * 4, 4);
+		from = ctx_reach(ctx, offset + i * 4, 4);
 		if (!from)
 			return -1;
 		to[i] = *from;
@@ -119,11 +132,8 @@ static __always_inline long ctx_load_words(ctx_t *ctx, __u32 offset, __be32 *to,
 
 static __always_inline long ctx_store(ctx_t *ctx, __u32 offset, const void *from, const __u32 size)
 {
-	void *to;
+	void *to = ctx_reach(ctx, offset, size);
 
-	if (offset > CTX_OFFSET_MAX)
-		return -1;
-	to = ctx_at(ctx, offset, size);
 	if (!to)
 		return -1;
 	__builtin_memcpy(to, from, size);
@@ -138,11 +148,8 @@ static __always_inline long ctx_store_new(ctx_t *ctx, __u32 offset, const void *
 /* In XDP native the packet carries its whole checksum: folded by hand (2.7 ns against 22 of a helper). */
 static __always_inline long ctx_change_checksum(ctx_t *ctx, __u32 offset, __u32 difference, bool zero_is_none)
 {
-	__u16 *sum;
+	__u16 *sum = ctx_reach(ctx, offset, 2);
 
-	if (offset > CTX_OFFSET_MAX)
-		return -1;
-	sum = ctx_at(ctx, offset, 2);
 	if (!sum)
 		return -1;
 	if (zero_is_none && !*sum)

@@ -27,46 +27,46 @@ static __always_inline bool is_resolved(const flow_t *flow, const struct setting
 /*
  * Where does the way to `to` lead? Fills ifindex, mtu, next_hop and MACs of the entry unless it has them, young and of this
  * route generation: a look-up costs 94 ns (v6: 212), so a flow asks once, and again when the node's routes changed or its age
- * is reached. VERDICT_CONTINUE or DROP_NO_ROUTE. A neighbour that is not resolved yet leaves the MACs zero: tc's sender
+ * is reached. fib: room. VERDICT_CONTINUE or DROP_NO_ROUTE. A neighbour that is not resolved yet leaves the MACs zero: tc's sender
  * resolves it, and the look-up is repeated.
  */
 static __always_inline enum verdict resolve_route(ctx_t *ctx, flow_t *flow, const struct address *from, const struct address *to,
-						  const struct settings *s, __u32 now, const int family)
+						  const struct settings *s, __u32 now, struct bpf_fib_lookup *fib, const int family)
 {
-	struct bpf_fib_lookup fib = {};
 	const struct device *device;
 	struct address next_hop;
 	long rc;
 
 	if (is_resolved(flow, s, now))
 		return VERDICT_CONTINUE;
-	fib.ifindex = ctx_ifindex(ctx);
-	fib.tot_len = 1; /* or the helper compares the whole, unsegmented skb with the MTU */
+	__builtin_memset(fib, 0, sizeof(*fib));
+	fib->ifindex = ctx_ifindex(ctx);
+	fib->tot_len = 1; /* or the helper compares the whole, unsegmented skb with the MTU */
 	if (family == 4) {
-		fib.family = AF_INET;
-		fib.ipv4_src = from->word[0];
-		fib.ipv4_dst = to->word[0];
+		fib->family = AF_INET;
+		fib->ipv4_src = from->word[0];
+		fib->ipv4_dst = to->word[0];
 	} else {
-		fib.family = AF_INET6;
-		__builtin_memcpy(fib.ipv6_src, from, 16);
-		__builtin_memcpy(fib.ipv6_dst, to, 16);
+		fib->family = AF_INET6;
+		__builtin_memcpy(fib->ipv6_src, from, 16);
+		__builtin_memcpy(fib->ipv6_dst, to, 16);
 	}
-	rc = bpf_fib_lookup(ctx, &fib, sizeof(fib), 0);
+	rc = bpf_fib_lookup(ctx, fib, sizeof(*fib), 0);
 	if (rc != BPF_FIB_LKUP_RET_SUCCESS && rc != BPF_FIB_LKUP_RET_NO_NEIGH)
 		return DROP_NO_ROUTE;
-	if (fib.family == AF_INET)
-		next_hop = address_of4(fib.ipv4_dst);
+	if (fib->family == AF_INET)
+		next_hop = address_of4(fib->ipv4_dst);
 	else
-		next_hop = address_of6((addr6 *)fib.ipv6_dst);
-	device = find_device(fib.ifindex);
-	flow->ifindex = fib.ifindex;
+		next_hop = address_of6((addr6 *)fib->ipv6_dst);
+	device = find_device(fib->ifindex);
+	flow->ifindex = fib->ifindex;
 	set_flow_next_hop(flow, &next_hop, family);
 	/* kernel 5.12 gives the route's MTU in place of tot_len, and only with a neighbour */
-	flow->mtu = fib.tot_len > 1 ? fib.tot_len : device ? device->mtu : 0;
+	flow->mtu = fib->tot_len > 1 ? fib->tot_len : device ? device->mtu : 0;
 	flow->resolved = now;
 	if (rc == BPF_FIB_LKUP_RET_SUCCESS) {
-		__builtin_memcpy(flow->source_mac, fib.smac, 6);
-		__builtin_memcpy(flow->destination_mac, fib.dmac, 6);
+		__builtin_memcpy(flow->source_mac, fib->smac, 6);
+		__builtin_memcpy(flow->destination_mac, fib->dmac, 6);
 		flow->route_generation = s->route_generation;
 	} else {
 		__builtin_memset(flow->destination_mac, 0, 6);

@@ -94,17 +94,10 @@ static __always_inline enum verdict build_icmp_error(ctx_t *ctx, const struct pa
 			struct ipv6hdr ip;
 			struct icmp_message icmp;
 		} head = {};
-		struct {
-			struct address source, destination;
-			__be32 length, next;
-		} pseudo = {
-			.source = *from,
-			.destination = p->tuple.source,
-			.length = bpf_htonl(sizeof(icmp) + length),
-			.next = bpf_htonl(IPPROTO_ICMPV6),
-		};
-
-		sum = sum_words((const __be32 *)&pseudo, sizeof(pseudo) / 4, sum);
+		/* pseudo header (RFC 4443 2.3) */
+		sum = sum_words(from->word, 4, sum);
+		sum = sum_words(p->tuple.source.word, 4, sum);
+		sum += bpf_htonl(sizeof(icmp) + length) + (__u64)bpf_htonl(IPPROTO_ICMPV6);
 		icmp.checksum = ~fold16(sum);
 		head.ip.version = 6;
 		head.ip.payload_len = bpf_htons(sizeof(icmp) + length);

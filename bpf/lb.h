@@ -20,6 +20,7 @@
 #include "nat.h"
 #include "forward.h"
 #include "icmp.h"
+#include "reset.h"
 
 /*
  * Working room of one packet, more than a stack holds. One per CPU: our tc programs run with softirqs off and are not nested.
@@ -36,6 +37,7 @@ struct scratch {
 	union flow_key space; /* for the key of whichever entry is looked at in passing */
 	union flow_value request;
 	union flow_value reply;
+	struct bpf_fib_lookup fib;
 	__be32 quote[QUOTE / 4];
 	int action; /* of the hook, when the packet was sent: what the kernel told the stage that sent it */
 };
@@ -76,7 +78,7 @@ static __always_inline enum verdict carry(ctx_t *ctx, struct scratch *scratch, f
 
 	if (flags & FLOW_SEND && !(flags & FLOW_HAIRPIN)) {
 		if (!IN_XDP) {
-			verdict = resolve_route(ctx, flow, &to->source, &to->destination, s, now, family);
+			verdict = resolve_route(ctx, flow, &to->source, &to->destination, s, now, &scratch->fib, family);
 			if (verdict != VERDICT_CONTINUE)
 				return verdict;
 			verdict = check_limits(ctx, p, flow, hook);
@@ -158,6 +160,10 @@ static __always_inline enum verdict continue_flow(ctx_t *ctx, struct scratch *sc
 	/* XDP finishes what is sent, and only if nothing is missing for it. Before anything is changed: tc sees the same packet */
 	if (IN_XDP && ((flags & (FLOW_SEND | FLOW_EGRESS | FLOW_HAIRPIN)) != FLOW_SEND || p->fragment || !can_send(ctx, p, flow, s, now)))
 		return PASS_TO_TC;
+	if (flags & FLOW_RESET && p->tcp_flags & TCP_ACK && !(p->tcp_flags & TCP_RST) && !p->fragment) {
+		flow->flags |= FLOW_RST;
+		return REJECT_GONE_BACKEND;
+	}
 	if (egress != !!(flags & FLOW_EGRESS)) {
 		if (!(flags & FLOW_REPLY))
 			return PASS_NOT_OURS;
@@ -338,7 +344,7 @@ static __always_inline enum verdict start_flow(ctx_t *ctx, struct scratch *scrat
 		}
 	}
 	if (request->flags & FLOW_SEND && !(request->flags & FLOW_HAIRPIN)) {
-		verdict = resolve_route(ctx, request, &to->source, &to->destination, s, now, family);
+		verdict = resolve_route(ctx, request, &to->source, &to->destination, s, now, &scratch->fib, family);
 		if (IN_XDP && (verdict != VERDICT_CONTINUE || !can_send(ctx, p, request, s, now)))
 			return PASS_TO_TC;
 		if (verdict != VERDICT_CONTINUE)
@@ -463,11 +469,14 @@ static __always_inline enum verdict reject(ctx_t *ctx, struct scratch *scratch, 
 				from = own; /* we are the router that says it */
 		}
 	}
-	verdict = build_icmp_error(ctx, p, error, &from, p->mtu, scratch->quote, family);
+	if (why == REJECT_GONE_BACKEND)
+		verdict = build_reset(ctx, p, scratch->quote, family);
+	else
+		verdict = build_icmp_error(ctx, p, error, &from, p->mtu, scratch->quote, family);
 	if (verdict != VERDICT_CONTINUE)
 		return verdict;
 	/* Out of the device it came from: its source may be an address of ours, which the stack would take for a martian */
-	return turn_around(ctx, p->l3, s, hook == HOOK_NIC_EGRESS ? BPF_F_INGRESS : 0, &scratch->action);
+	return turn_around(ctx, p->l3, s, hook == HOOK_NIC_EGRESS || hook == HOOK_POD_EGRESS ? BPF_F_INGRESS : 0, &scratch->action);
 }
 
 /* verifier: as claim_tuple. */

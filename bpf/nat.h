@@ -21,27 +21,22 @@ static __always_inline enum verdict rewrite_tuple(ctx_t *ctx, const struct packe
 	bool ports = from->source_port != to->source_port || from->destination_port != to->destination_port;
 
 	if (addresses) {
-		const int words = family == 4 ? 2 : 8;
-		__be32 before[8], after[8];
+		/* IPv6: source and destination lie in struct tuple as they do in the header */
+		const __be32 pair4[2] = { to->source.word[0], to->destination.word[0] };
 		__u32 difference;
 
 		if (family == 4) {
-			before[0] = from->source.word[0];
-			before[1] = from->destination.word[0];
-			after[0] = to->source.word[0];
-			after[1] = to->destination.word[0];
+			const __be32 before[2] = { from->source.word[0], from->destination.word[0] };
+
+			difference = checksum_difference(before, pair4, 2);
 		} else {
-			__builtin_memcpy(before, &from->source, 16);
-			__builtin_memcpy(before + 4, &from->destination, 16);
-			__builtin_memcpy(after, &to->source, 16);
-			__builtin_memcpy(after + 4, &to->destination, 16);
+			difference = checksum_difference(from->source.word, to->source.word, 8);
 		}
-		difference = checksum_difference(before, after, words);
 		if (ctx_change_l4_checksum(ctx, checksum, difference, true, from->protocol, family))
 			return DROP_NOT_WRITABLE;
 		if (family == 4 && ctx_change_l3_checksum(ctx, p->l3 + IPV4_CHECKSUM, difference))
 			return DROP_NOT_WRITABLE;
-		if (ctx_store(ctx, p->l3 + (family == 4 ? IPV4_ADDRESSES : IPV6_ADDRESSES), after, words * 4))
+		if (family == 4 ? ctx_store(ctx, p->l3 + IPV4_ADDRESSES, pair4, 8) : ctx_store(ctx, p->l3 + IPV6_ADDRESSES, &to->source, 32))
 			return DROP_NOT_WRITABLE;
 	}
 	if (ports) {

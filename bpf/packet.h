@@ -88,7 +88,7 @@ static __always_inline enum verdict parse(ctx_t *ctx, struct packet *p, const __
 	/* the smallest IP header and the first eight bytes behind it: ports, or an ICMP header */
 	const __u32 least = (family == 4 ? sizeof(struct iphdr) : sizeof(struct ipv6hdr)) + 8;
 	bool plain;
-	__u8 l4[14]; /* up to TCP's flags */
+	__u8 l4[8] = {}; /* verifier: set on every path, also on those it cannot rule out */
 	void *header = ctx_at(ctx, l3, least);
 
 	if (!header) {

@@ -115,6 +115,23 @@ static __always_inline bool is_localhost(const struct address *a, const int fami
 	return is_loopback(a, family) || is_unspecified(a, family);
 }
 
+/* Cgroups that may stand above a process and be named: kubelet's nest four or five deep. */
+#define CGROUP_LEVELS 12
+
+/* Is the calling process in a cgroup that is left alone, or below one (10.2)? */
+static __always_inline bool is_exempt(void)
+{
+	for (int level = 1; level <= CGROUP_LEVELS; level++) {
+		__u64 id = bpf_get_current_ancestor_cgroup_id(level);
+
+		if (!id)
+			return false;
+		if (bpf_map_lookup_elem(&exempt_cgroups, &id))
+			return true;
+	}
+	return false;
+}
+
 static __always_inline bool self_test(const call_t *call, const struct endpoint *to, const int family)
 {
 	const struct address documentation6 = { .word = { bpf_htonl(0x20010db8), 0, 0, bpf_htonl(1) } };
@@ -174,6 +191,8 @@ static __always_inline enum verdict translate(call_t *call, const enum hook hook
 		return PASS_SOCKET;
 
 	if (is_bound(call, socket6))
+		return PASS_ABSTAIN;
+	if (s->flags & SETTING_EXEMPT_CGROUPS && is_exempt())
 		return PASS_ABSTAIN;
 	if (!node && frontend.flags & FRONTEND_CLUSTER_IP && s->flags & SETTING_MASQUERADE_ALL)
 		return PASS_ABSTAIN;

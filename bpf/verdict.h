@@ -31,6 +31,7 @@ static __always_inline int action_of(enum verdict verdict, int sent, const int p
 	case REJECT_UNOWNED_PORT:
 	case REJECT_TTL_EXPIRED:
 	case REJECT_TOO_BIG:
+	case REJECT_GONE_BACKEND:
 		return sent;
 	case DROP_NO_LOCAL_BACKEND:
 	case DROP_SOURCE_RANGE:

@@ -4,6 +4,7 @@ import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { AddressFlag, type Flow4, FlowFlag, type FlowKey4, type Settings } from '../control/abi/layout.gen.ts';
 import { expireFlows, expiryClock } from '../control/kernel/expire.ts';
+import { openGoneBackends } from '../control/kernel/gone.ts';
 import { type Maps, memoryMaps } from '../control/kernel/maps.ts';
 
 const { FLOW_REPLY, FLOW_CONFIRMED, FLOW_FIN, FLOW_PEER_FIN, FLOW_RST } = FlowFlag;
@@ -161,5 +162,55 @@ describe('retired addresses', () => {
     assert(maps.new_flows4.get(request) !== undefined);
     maps.addresses4.set('10.96.0.1', ADDRESS_RETIRED);
     assert.deepEqual((await expireFlows(maps, expiryClock(settings, timeouts, NOW))).addresses, []);
+  });
+});
+
+describe('connections to a backend that is gone (9.4)', () => {
+  const { FLOW_RESET } = FlowFlag;
+  const living = { address: '10.244.0.9', port: 8080, protocol: TCP, flags: 1, generation: 1 };
+  const confirmed = [FLOW_CONFIRMED, FLOW_CONFIRMED] as const;
+
+  /** Sweeps at the given seconds; the flags of both entries after each. */
+  async function sweeps(maps: Maps, keys: readonly FlowKey4[], at: readonly number[], before: (second: number) => void = () => {}) {
+    let now = 0;
+    const gone = openGoneBackends(() => now);
+    const found: boolean[] = [];
+    for (const second of at) {
+      now = second * 1000;
+      before(second);
+      await expireFlows(maps, expiryClock(settings, timeouts, NOW), gone);
+      found.push(keys.every((key) => ((maps.flows4.get(key)?.flags ?? 0) & FLOW_RESET) !== 0));
+    }
+    return found;
+  }
+
+  test('are marked in both directions after 30 s, not before', async () => {
+    const maps = memoryMaps();
+    const keys = remember(maps, { protocol: TCP, ages: [1, 1], flags: confirmed });
+    maps.backends4.set(1, { ...living, flags: 0 });
+    assert.deepEqual(await sweeps(maps, keys, [0, 29, 30]), [false, false, true]);
+  });
+
+  test('are left alone while the backend drains, and when its address comes back in time', async () => {
+    const maps = memoryMaps();
+    const keys = remember(maps, { protocol: TCP, ages: [1, 1], flags: confirmed });
+    maps.backends4.set(1, living);
+    assert.deepEqual(await sweeps(maps, keys, [0, 60]), [false, false]);
+    const comesBack = (second: number) => maps.backends4.set(1, { ...living, flags: second === 20 ? 1 : 0 });
+    assert.deepEqual(await sweeps(maps, keys, [0, 20, 31, 60, 61], comesBack), [false, false, false, false, true]);
+  });
+
+  test('are marked when the id has another use by now', async () => {
+    const maps = memoryMaps();
+    const keys = remember(maps, { protocol: TCP, ages: [1, 1], flags: confirmed });
+    maps.backends4.set(1, { ...living, generation: 2 });
+    assert.deepEqual(await sweeps(maps, keys, [0, 30]), [false, true]);
+  });
+
+  test('UDP is not: its next datagram picks again anyway (9.2)', async () => {
+    const maps = memoryMaps();
+    const keys = remember(maps, { protocol: UDP, ages: [1, 1], flags: confirmed });
+    maps.backends4.set(1, { ...living, protocol: UDP, flags: 0 });
+    assert.deepEqual(await sweeps(maps, keys, [0, 60]), [false, false]);
   });
 });

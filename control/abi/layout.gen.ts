@@ -38,7 +38,8 @@ export const Verdict = {
   REJECT_UNOWNED_PORT: 30,
   REJECT_TTL_EXPIRED: 31,
   REJECT_TOO_BIG: 32,
-  VERDICT_COUNT: 33,
+  REJECT_GONE_BACKEND: 33,
+  VERDICT_COUNT: 34,
 } as const satisfies Words;
 
 /** enum frontend_flag */
@@ -80,6 +81,7 @@ export const SettingFlag = {
   SETTING_LOCAL_BY_PREFIX: 2,
   SETTING_SOCKET_PODS: 4,
   SETTING_SOCKET_HOST: 8,
+  SETTING_EXEMPT_CGROUPS: 16,
 } as const satisfies Words;
 
 /** enum flow_flag */
@@ -93,6 +95,7 @@ export const FlowFlag = {
   FLOW_FIN: 64,
   FLOW_PEER_FIN: 128,
   FLOW_RST: 256,
+  FLOW_RESET: 512,
 } as const satisfies Words;
 
 /** enum client_kind */
@@ -845,7 +848,7 @@ export const Features: Codec<Features> = {
 
 /** Every map of the page: kernel type and flags, codecs, and the default of max_entries. */
 export const MAPS = {
-  verdicts: { name: 'verdicts', type: 6, flags: 0, perCpu: true, key: u32, value: VerdictCount, maxEntries: 33 },
+  verdicts: { name: 'verdicts', type: 6, flags: 0, perCpu: true, key: u32, value: VerdictCount, maxEntries: 34 },
   frontends4: { name: 'frontends4', type: 1, flags: 0, perCpu: false, key: FrontendKey4, value: Frontend, maxEntries: 131072 },
   frontends6: { name: 'frontends6', type: 1, flags: 0, perCpu: false, key: FrontendKey6, value: Frontend, maxEntries: 131072 },
   slots: { name: 'slots', type: 2, flags: 1024, perCpu: false, key: u32, value: u32, maxEntries: 4194304 },
@@ -864,10 +867,11 @@ export const MAPS = {
   new_flows6: { name: 'new_flows6', type: 9, flags: 0, perCpu: false, key: FlowKey6, value: Flow6, maxEntries: 65536 },
   affinities: { name: 'affinities', type: 9, flags: 0, perCpu: false, key: AffinityKey, value: Affinity, maxEntries: 65536 },
   socket_flows: { name: 'socket_flows', type: 9, flags: 0, perCpu: false, key: SocketKey, value: SocketFlow, maxEntries: 131072 },
+  exempt_cgroups: { name: 'exempt_cgroups', type: 1, flags: 0, perCpu: false, key: u64, value: u32, maxEntries: 1024 },
   self_tests: { name: 'self_tests', type: 2, flags: 0, perCpu: false, key: u32, value: SelfTest, maxEntries: 1 },
 } as const;
 
 export type MapName = keyof typeof MAPS;
 
 /** Names this layout: maps of another fingerprint hold other bytes. Sizes of maps are not part of it. */
-export const LAYOUT_FINGERPRINT = 'ad024e649c9f6b8c';
+export const LAYOUT_FINGERPRINT = 'cfb43a4a491dd70c';

@@ -4,6 +4,7 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { AddressFlag, type Flow4, type Flow6, FlowFlag, type FlowKey4, type FlowKey6, type Settings } from '../abi/layout.gen.ts';
 import type { Address } from '../model/model.ts';
+import type { GoneBackends } from './gone.ts';
 import type { Maps, TypedMap } from './maps.ts';
 import type { Timeouts } from './options.ts';
 
@@ -37,10 +38,20 @@ export function expiryClock(settings: Settings, timeouts: Timeouts, now: number)
   return { now, settings, closeWaitTimeout: timeouts.tcpCloseWaitSeconds * settings.jiffies_per_second };
 }
 
-/** One sweep over the flows of both families. Throws KernelError. */
-export async function expireFlows(maps: Maps, clock: ExpiryClock): Promise<Expired> {
-  const v4 = await expireFamily<FlowKey4, Flow4>({ flows: maps.flows4, newFlows: maps.new_flows4, addresses: maps.addresses4 }, clock);
-  const v6 = await expireFamily<FlowKey6, Flow6>({ flows: maps.flows6, newFlows: maps.new_flows6, addresses: maps.addresses6 }, clock);
+/** One sweep over the flows of both families. gone: told of every flow that lives on, to end those whose backend is gone. Throws KernelError. */
+export async function expireFlows(maps: Maps, clock: ExpiryClock, gone?: GoneBackends): Promise<Expired> {
+  const see4 = gone?.sweep(maps.flows4, maps.backends4);
+  const see6 = gone?.sweep(maps.flows6, maps.backends6);
+  const v4 = await expireFamily<FlowKey4, Flow4>(
+    { flows: maps.flows4, newFlows: maps.new_flows4, addresses: maps.addresses4 },
+    clock,
+    see4,
+  );
+  const v6 = await expireFamily<FlowKey6, Flow6>(
+    { flows: maps.flows6, newFlows: maps.new_flows6, addresses: maps.addresses6 },
+    clock,
+    see6,
+  );
   return { scanned: v4.scanned + v6.scanned, deleted: v4.deleted + v6.deleted, addresses: [...v4.addresses, ...v6.addresses] };
 }
 
@@ -50,7 +61,11 @@ interface FamilyMaps<K extends Key, V extends Flow> {
   readonly addresses: TypedMap<Address, number>;
 }
 
-async function expireFamily<K extends Key, V extends Flow>(maps: FamilyMaps<K, V>, clock: ExpiryClock): Promise<Expired> {
+async function expireFamily<K extends Key, V extends Flow>(
+  maps: FamilyMaps<K, V>,
+  clock: ExpiryClock,
+  livesOn: ((key: K, flow: V) => void) | undefined,
+): Promise<Expired> {
   // Asked before the flows: an address that retires meanwhile waits for the next sweep.
   const unused = new Set<Address>();
   for (const [address, flags] of maps.addresses.entries()) if (flags === AddressFlag.ADDRESS_RETIRED) unused.add(address);
@@ -65,6 +80,7 @@ async function expireFamily<K extends Key, V extends Flow>(maps: FamilyMaps<K, V
       if (again === undefined) continue;
       if (!over || !isOverIn(maps, key, again, clock)) {
         unused.delete(frontendAddress(key, flow));
+        livesOn?.(key, again);
         continue;
       }
       // The request's entry before the reply's: a request without a reply's entry would be answered from the backend's own address.
