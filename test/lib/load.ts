@@ -54,7 +54,7 @@ export interface LoadOptions {
 }
 
 /** A load that was ended leaves its last fixed port behind in TIME_WAIT. */
-const fixedPort = 31000;
+let fixedPort = 31000;
 
 /** Starts LOAD in a place; resolves when every long-lived connection had its first answer. */
 export async function startLoad(
@@ -63,18 +63,10 @@ export async function startLoad(
   { targets, seconds, long = 500, short = 16, rate = 5000 }: LoadOptions,
 ): Promise<Load> {
   const words = targets.flatMap((target) => ['--tcp', target, '--udp', target]);
-  const child = lab.start(from, peer, [
-    'load',
-    ...words,
-    '--seconds',
-    String(seconds),
-    '--long',
-    String(long),
-    '--short',
-    String(short),
-    '--rate',
-    String(rate),
-  ]);
+  fixedPort++;
+  const amounts = { seconds, long, short, rate, 'fixed-port': fixedPort };
+  for (const [name, amount] of Object.entries(amounts)) words.push(`--${name}`, String(amount));
+  const child = lab.start(from, peer, ['load', ...words]);
   const lines: LoadReport[] = [];
   const ready = new Promise<void>((resolve, reject) => {
     createInterface({ input: child.stdout! }).on('line', (line) => {
