@@ -25,6 +25,23 @@ export const shapes: Table = ({ family, protocol, clusterIP, nodePort, host }) =
         ...(family === 4 ? [nic('no checksum', 'a datagram without a checksum', nodePort('here'), { reaches: { a1: 'outside' } })] : []),
       ]
     : [
+        nic('gone backend', 'a connection to a backend that is gone, elsewhere', nodePort('remote'), {
+          rows: '9.4',
+          verdict: 'REJECT_GONE_BACKEND',
+        }),
+        nic('gone backend', 'a connection to a backend that is gone, here', nodePort('here'), {
+          rows: '9.4',
+          verdict: 'REJECT_GONE_BACKEND',
+        }),
+        {
+          name: 'a connection of a pod to a backend that is gone',
+          rows: '9.4',
+          at: 'pod',
+          from: 'clientA',
+          shape: 'gone backend',
+          to: clusterIP('remote'),
+          verdict: 'REJECT_GONE_BACKEND',
+        } as const,
         {
           name: 'TCP without SYN that no flow knows',
           rows: '6.4',

@@ -26,6 +26,8 @@ export interface Agent {
   readonly lines: readonly LogLine[];
   /** Resolves with the next line that is `msg`, counted from line `from`. Rejects when the agent ends first, or after 20 s. */
   said(msg: string, from?: number): Promise<LogLine>;
+  /** Has it read its configuration again, and resolves when it has. */
+  reread(): Promise<void>;
   /** Sends a signal and resolves when the process is gone. */
   end(signal: 'SIGTERM' | 'SIGKILL'): Promise<void>;
 }
@@ -84,6 +86,11 @@ export async function startAgent(lab: Lab, node: NodeName, manifests: string, mo
         waiting.add(one);
         one();
       }),
+    async reread() {
+      const from = lines.length;
+      child.kill('SIGHUP');
+      await agent.said('configuration changed', from);
+    },
     async end(signal) {
       child.kill(signal);
       await gone;

@@ -2,7 +2,7 @@
 // real source, model and compiler, and asked one packet at a time. program.ts starts it and sends it cases.
 import assert from 'node:assert/strict';
 import { encoded, nameOf } from '../../control/abi/codec.ts';
-import { Features, type MapName, Verdict } from '../../control/abi/layout.gen.ts';
+import { Features, type Flow4, type Flow6, FlowFlag, type MapName, Verdict } from '../../control/abi/layout.gen.ts';
 import { loadNative } from '../../control/kernel/addon.ts';
 import { probeFeatures } from '../../control/kernel/features.ts';
 import { kernelMaps, type Maps } from '../../control/kernel/maps.ts';
@@ -15,7 +15,17 @@ import { cause } from './fault.ts';
 import { type Case, type VerdictName, verdictOf } from './flow.ts';
 import { buildPacket, buildReply, type Packet, parsePacket } from './packet.ts';
 import { hostDevice, isPod, type PlaceName, type PodName, places } from './places.ts';
-import { act, assertRejected, assertUntouched, errorAbout, macsFrom, reachedBy, requestBytes, requestText } from './request.ts';
+import {
+  act,
+  assertRejected,
+  assertReset,
+  assertUntouched,
+  errorAbout,
+  macsFrom,
+  reachedBy,
+  requestBytes,
+  requestText,
+} from './request.ts';
 import { fillMaps, modelOf, readObjects } from './world.ts';
 
 export interface BenchOptions {
@@ -221,6 +231,24 @@ export function openBench({ object, manifests, masqueradeAll }: BenchOptions): B
     return enter('outside', buildPacket(errorAbout(sent.frame)));
   }
 
+  /** Both ends of an established connection whose entries control has marked: each is answered with RST. The client's outcome. */
+  function enterWithGoneBackend(flow: Case, bytes: Uint8Array): Outcome {
+    const port = parsePacket(bytes).sourcePort;
+    const request = buildPacket({ ...requestText(flow, port), flags: 'S', payload: new Uint8Array(0) });
+    const sent = enter(flow.from, request);
+    const translated = parsePacket(sent.frame);
+    const backend = reachedBy(translated)!;
+    assertAnswered(flow, parsePacket(request), sent, backend);
+    for (const flows of [maps.flows4, maps.flows6] as const)
+      for (const [key, entry] of [...flows.entries()] as [never, Flow4 & Flow6][])
+        flows.set(key, { ...entry, flags: entry.flags | FlowFlag.FLOW_RESET });
+    const more = buildReply(translated, { payload: Uint8Array.of(1, 2, 3), flags: 'A', acknowledgement: 77, ...macsFrom(backend) });
+    const back = sent.verdict === 'TRANSLATE_REQUEST' && isHere(flow.from) ? leave(flow.from, more) : enter(backend, more);
+    assert.equal(back.verdict, 'REJECT_GONE_BACKEND', 'of what the backend sends');
+    assertReset(more, back.frame);
+    return enter(flow.from, bytes);
+  }
+
   function check(flow: Case): void {
     const mend = flow.fault ? cause(maps, flow) : () => {};
     try {
@@ -240,12 +268,18 @@ export function openBench({ object, manifests, masqueradeAll }: BenchOptions): B
       return;
     }
     const bytes = requestBytes(flow, nextPort());
-    const outcome = flow.shape === 'icmp error' ? enterWithError(flow) : enter(flow.from, bytes);
+    const outcome =
+      flow.shape === 'icmp error'
+        ? enterWithError(flow)
+        : flow.shape === 'gone backend'
+          ? enterWithGoneBackend(flow, bytes)
+          : enter(flow.from, bytes);
     assert.equal(outcome.verdict, flow.verdict);
     const kind = outcome.verdict.split('_')[0];
     assert.equal(outcome.action, kind === 'PASS' ? act.UNSPEC : kind === 'DROP' ? act.SHOT : act.REDIRECT);
     if (kind === 'PASS') assertUntouched(bytes, outcome.frame, 'what passes');
-    if (kind === 'REJECT') assertRejected(flow, bytes, outcome.frame);
+    if (outcome.verdict === 'REJECT_GONE_BACKEND') assertReset(bytes, outcome.frame);
+    else if (kind === 'REJECT') assertRejected(flow, bytes, outcome.frame);
   }
 
   return {

@@ -10,6 +10,7 @@ export type Shape =
   | 'fragment' // the first of two
   | 'icmp error' // about a flow that was translated just before
   | 'no SYN'
+  | 'gone backend' // a segment of an established connection whose backend control has found to be gone for good
   | 'VLAN tag'
   | 'malformed' // a header length that cannot be
   | 'options' // IPv4 options or IPv6 extension headers

@@ -13,6 +13,7 @@ export interface PacketText {
   /** TCP flags as letters: `S`, `SA`, `A`, `FA`, `R`. Default `S`. */
   flags?: string;
   sequence?: number;
+  acknowledgement?: number;
   payload?: Uint8Array;
   ttl?: number;
   /** IPv4 options, a multiple of 4 bytes. */
@@ -45,6 +46,9 @@ export interface Packet {
   sourcePort: number;
   destinationPort: number;
   flags: string;
+  /** Of TCP, else 0. */
+  sequence: number;
+  acknowledgement: number;
   icmp: { type: number; code: number; rest: number } | undefined;
   fragment: { offset: number; more: boolean; id: number } | undefined;
   /** Behind the transport header. */
@@ -138,6 +142,7 @@ function buildTransport(text: PacketText, source: Uint8Array, destination: Uint8
     return concatenate(header, payload);
   }
   view.setUint32(4, text.sequence ?? 1000);
+  view.setUint32(8, text.acknowledgement ?? 0);
   view.setUint8(12, 5 << 4);
   view.setUint8(
     13,
@@ -258,6 +263,8 @@ export function parseIP(all: Uint8Array): Omit<Packet, 'sourceMac' | 'destinatio
     sourcePort: 0,
     destinationPort: 0,
     flags: '',
+    sequence: 0,
+    acknowledgement: 0,
     icmp: undefined as Packet['icmp'],
     fragment: layer.fragment,
     payload: body,
@@ -281,6 +288,8 @@ export function parseIP(all: Uint8Array): Omit<Packet, 'sourceMac' | 'destinatio
     const absent = at.getUint16(6) === 0 && !six;
     if (whole && !absent && checksum(pseudo, body)) packet.wrongChecksums.push('udp');
   } else if (body.length >= 20) {
+    packet.sequence = at.getUint32(4);
+    packet.acknowledgement = at.getUint32(8);
     packet.flags = [...tcpFlags].filter((_, bit) => body[13]! & (1 << bit)).join('');
     packet.payload = body.subarray((body[12]! >> 4) * 4);
     if (whole && checksum(pseudo, body)) packet.wrongChecksums.push('tcp');

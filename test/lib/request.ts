@@ -44,6 +44,8 @@ export function requestText(flow: Case, sourcePort: number): PacketText {
       return { ...text, payload: new Uint8Array(wide + 100) };
     case 'no SYN':
       return { ...text, flags: 'A' };
+    case 'gone backend':
+      return { ...text, flags: 'A', acknowledgement: 0xfedcba98, payload: Uint8Array.of(1, 2, 3, 4, 5) };
     default:
       return text;
   }
@@ -115,4 +117,20 @@ export function assertRejected(flow: Case, sent: Uint8Array, bytes: Uint8Array):
     Buffer.from(sent.subarray(14, 14 + error.payload.length)).toString('hex'),
     'every byte it quotes',
   );
+}
+
+/** Is it the RST that RFC 9293 3.10.7.1 answers a segment with, at the link layer too? */
+export function assertReset(sent: Uint8Array, bytes: Uint8Array): void {
+  const segment = parsePacket(sent);
+  const reset = parsePacket(bytes);
+  assert.deepEqual(reset.wrongChecksums, [], 'checksums of the RST');
+  assert.equal(reset.flags, 'R');
+  assert.equal(reset.sequence, segment.acknowledgement, 'its sequence number is the one that was acknowledged');
+  assert.deepEqual(
+    [reset.source, reset.sourcePort, reset.destination, reset.destinationPort],
+    [segment.destination, segment.destinationPort, segment.source, segment.sourcePort],
+    'it answers the segment',
+  );
+  assert.deepEqual([reset.sourceMac, reset.destinationMac], [segment.destinationMac, segment.sourceMac], 'MACs of the RST');
+  assert.equal(reset.payload.length, 0);
 }

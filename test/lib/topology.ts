@@ -1,4 +1,5 @@
 // How is a lane wired? Steps as data: what to run in which namespace, in order. Nothing here touches the machine.
+import { fileURLToPath } from 'node:url';
 import {
   type Family,
   families,
@@ -13,6 +14,8 @@ import {
   podNames,
   secondary,
 } from './places.ts';
+
+const pass = fileURLToPath(new URL('../../build/test/pass.o', import.meta.url));
 
 /** What real nodes have and labs forget. */
 export interface Lane {
@@ -30,6 +33,8 @@ export interface Lane {
   /** The way between the nodes' pods: a link of its own with this MTU; 0: the uplink. */
   readonly backendMtu: number;
   readonly defaultRoute: boolean;
+  /** The nodes' uplinks can send frames of XDP: a program at their other ends. It needs offload off. */
+  readonly xdp: boolean;
 }
 
 export const plainLane: Lane = {
@@ -42,6 +47,7 @@ export const plainLane: Lane = {
   offload: false,
   backendMtu: 0,
   defaultRoute: true,
+  xdp: false,
 };
 
 /** Every address that node A may give a request in this lane. */
@@ -236,6 +242,15 @@ function offloadSteps(): Step[] {
   ];
 }
 
+/** GRO keeps a veth's ring of frames alive where its program comes or goes: without it, what waits in the ring is lost. */
+function xdpSteps(): Step[] {
+  return nodeNames.flatMap((node) => [
+    { in: 'router', run: ['ip', 'link', 'set', node, 'xdpdrv', 'object', pass, 'section', 'xdp'] },
+    { in: 'router', run: ['ethtool', '-K', node, 'gro', 'on'] },
+    { in: node, run: ['ethtool', '-K', 'eth0', 'gro', 'on'] },
+  ]);
+}
+
 /** Every step from bare namespaces to the wired lane. */
 export function namespaceSteps(lane: Lane): Step[] {
   return [
@@ -247,5 +262,6 @@ export function namespaceSteps(lane: Lane): Step[] {
     ...nodeNames.flatMap((node) => nodeSteps(lane, node)),
     ...nodeNames.flatMap((node) => betweenSteps(lane, node)),
     ...(lane.offload ? [] : offloadSteps()),
+    ...(lane.xdp ? xdpSteps() : []),
   ];
 }
