@@ -33,6 +33,7 @@ export PACKAGES
 
 OBJECTS := $(patsubst bpf/%.bpf.c,build/bpf/%.o,$(wildcard bpf/*.bpf.c))
 ADDON_PARTS := $(patsubst native/%.c,build/native/%.o,$(wildcard native/*.c))
+BENCH_OBJECTS := $(patsubst bench/bpf/%.bpf.c,build/bench/%.o,$(wildcard bench/bpf/*.bpf.c))
 PEERS := $(patsubst test/lib/%.c,build/%,$(filter-out %.bpf.c,$(wildcard test/lib/*.c)))
 PASS := build/test/pass.o
 TESTS ?= test/**/*.test.ts
@@ -74,7 +75,7 @@ build: deps ## compile the BPF objects and the addon into build/
 	@$(MAKE) --no-print-directory compile
 
 .PHONY: compile
-compile: $(OBJECTS) build/sluice.node $(PEERS) $(PASS)
+compile: $(OBJECTS) $(BENCH_OBJECTS) build/sluice.node $(PEERS) $(PASS)
 
 build/bpf/%.o: bpf/%.bpf.c Makefile
 	@mkdir -p $(@D)
@@ -83,6 +84,12 @@ build/bpf/%.o: bpf/%.bpf.c Makefile
 	@llvm-strip -g $@
 
 build/test/%.o: test/lib/%.bpf.c Makefile
+	@mkdir -p $(@D)
+	@echo "  clang    $<"
+	@clang $(BPF_CFLAGS) -c $< -o $@
+	@llvm-strip -g $@
+
+build/bench/%.o: bench/bpf/%.bpf.c Makefile
 	@mkdir -p $(@D)
 	@echo "  clang    $<"
 	@clang $(BPF_CFLAGS) -c $< -o $@
@@ -98,7 +105,7 @@ build/sluice.node: $(ADDON_PARTS)
 	@cc -shared -o $@.new $^ -lbpf -lelf -lz
 	@mv $@.new $@
 
-build/%: test/lib/%.c Makefile
+build/%: test/lib/%.c $(wildcard test/lib/*.h) Makefile
 	@mkdir -p $(@D)
 	@echo "  cc       $<"
 	@cc $(CFLAGS) -pthread $< -o $@
@@ -124,6 +131,10 @@ demo: build ## two nodes, pods and a client in namespaces, step by step; KEEP=1 
 .PHONY: demo-clean
 demo-clean: ## remove a demo that KEEP=1 left running
 	@$(NODE) demo/clean.ts
+
+.PHONY: bench-packet
+bench-packet: build ## what a packet costs, as root: a table, and bench/out/packet.json
+	@$(NODE) bench/packet.ts
 
 .PHONY: clean
 clean: ## remove build/

@@ -40,15 +40,20 @@ static __always_inline flow_t *recall_flow(const union flow_key *key, bool *in_n
 	return lookup_new_flow(key, family);
 }
 
-/* The entry of the other direction, NULL where it is gone. key: space for its key. */
+/*
+ * The entry of the other direction, NULL where it is gone. key: space for its key. A reply whose request was given to another
+ * backend has none: that request is another flow's.
+ */
 static __always_inline flow_t *recall_peer(const flow_t *flow, __u8 protocol, union flow_key *key, const int family)
 {
 	struct tuple t = flow_tuple(flow, protocol, family);
+	flow_t *peer;
 	bool in_new;
 
 	t = reversed(&t);
 	flow_key_of(key, &t, family);
-	return recall_flow(key, &in_new, family);
+	peer = recall_flow(key, &in_new, family);
+	return peer && peer->backend == flow->backend && peer->generation == flow->generation ? peer : 0;
 }
 
 /* Expired in both directions: UDP may stream one way for long. */
@@ -72,6 +77,21 @@ static __always_inline void forget_flow(const union flow_key *key, const flow_t 
 	flow_key_of(space, &t, family);
 	delete_flow(space, family);
 	delete_new_flow(space, family);
+	delete_flow(key, family);
+	delete_new_flow(key, family);
+}
+
+/*
+ * Removes the request's entry alone: its client is to be given another backend, and answers of the old one that are on their
+ * way still find the way back. What is left expires; as confirmed it does not make the old request anew.
+ */
+static __always_inline void forget_request(const union flow_key *key, const flow_t *request, __u8 protocol, union flow_key *space,
+					   const int family)
+{
+	flow_t *reply = recall_peer(request, protocol, space, family);
+
+	if (reply)
+		reply->flags |= FLOW_CONFIRMED;
 	delete_flow(key, family);
 	delete_new_flow(key, family);
 }

@@ -180,7 +180,10 @@ static __always_inline enum verdict continue_flow(ctx_t *ctx, struct scratch *sc
 		return PASS_NOT_OURS;
 	}
 	if (!(flags & FLOW_REPLY) && !still_good(p, flow, in_new, s, now, family)) {
-		forget_flow(&scratch->key, flow, p->tuple.protocol, &scratch->space, family);
+		if (p->tuple.protocol == IPPROTO_UDP)
+			forget_request(&scratch->key, flow, p->tuple.protocol, &scratch->space, family);
+		else
+			forget_flow(&scratch->key, flow, p->tuple.protocol, &scratch->space, family);
 		return VERDICT_CONTINUE;
 	}
 	*to = flow_tuple(flow, p->tuple.protocol, family);

@@ -165,6 +165,15 @@ describe('retired addresses', () => {
   });
 });
 
+test('a reply whose request has another backend by now ends by itself, and the request stays', async () => {
+  const maps = memoryMaps();
+  const [request, reply] = remember(maps, { protocol: UDP, ages: [1, 121], flags: [FLOW_CONFIRMED, FLOW_CONFIRMED] });
+  maps.flows4.set(request, { ...maps.flows4.get(request)!, backend: 2 });
+  await expireFlows(maps, expiryClock(settings, timeouts, NOW));
+  assert.equal(maps.flows4.get(reply), undefined);
+  assert.ok(maps.flows4.get(request));
+});
+
 describe('connections to a backend that is gone (9.4)', () => {
   const { FLOW_RESET } = FlowFlag;
   const living = { address: '10.244.0.9', port: 8080, protocol: TCP, flags: 1, generation: 1 };

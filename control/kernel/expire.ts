@@ -84,8 +84,8 @@ async function expireFamily<K extends Key, V extends Flow>(
         continue;
       }
       // The request's entry before the reply's: a request without a reply's entry would be answered from the backend's own address.
-      const reply = reverseOf(flow, key.protocol) as K;
-      const ordered = flow.flags & FlowFlag.FLOW_REPLY ? [reply, key] : [key, reply];
+      const peer = peerOf(maps, again, key.protocol) === undefined ? [] : [reverseOf(again, key.protocol) as K];
+      const ordered = flow.flags & FlowFlag.FLOW_REPLY ? [...peer, key] : [key, ...peer];
       for (const one of ordered) if (maps.flows.delete(one)) deleted++;
     }
     await nextTurn();
@@ -121,14 +121,20 @@ function reverseOf(flow: Flow, protocol: number): Key {
   };
 }
 
+/** The other direction. A reply whose request was given to another backend has none: that request is another flow's. */
+function peerOf<K extends Key, V extends Flow>(maps: FamilyMaps<K, V>, flow: V, protocol: number): V | undefined {
+  const key = reverseOf(flow, protocol) as K;
+  const peer = maps.flows.get(key) ?? maps.newFlows.get(key);
+  return peer !== undefined && peer.backend === flow.backend && peer.generation === flow.generation ? peer : undefined;
+}
+
 /** The other direction is looked up only for an entry that could be over. */
 function isOverIn<K extends Key, V extends Flow>(maps: FamilyMaps<K, V>, key: K, flow: V, clock: ExpiryClock): boolean {
   const fin = flow.flags & (FlowFlag.FLOW_FIN | FlowFlag.FLOW_PEER_FIN);
   // Of two FINs the other entry may know the second.
   const least = fin ? clock.settings.tcp_close_timeout : timeoutOf(flow.flags, key.protocol, clock);
   if (age(flow, clock) <= least) return false;
-  const reply = reverseOf(flow, key.protocol) as K;
-  return isOver(flow, maps.flows.get(reply) ?? maps.newFlows.get(reply), key.protocol, clock);
+  return isOver(flow, peerOf(maps, flow, key.protocol), key.protocol, clock);
 }
 
 /** Over: both directions are past the flow's time, which both together decide. */
