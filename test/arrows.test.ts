@@ -136,6 +136,19 @@ describe('arrows', () => {
     assert.deepEqual([...new Set(taken)].filter((path) => !path.startsWith('demo/')).sort(), lab);
   });
 
+  // The benchmark measures the product's own programs, filled by its own compiler; of the tests it takes what builds packets and objects.
+  test('bench: takes the product, and of the tests packets and objects', () => {
+    const all = files('bench/*.ts');
+    assert(all.length > 5);
+    const taken = all.flatMap((file) =>
+      importsOf(read(file))
+        .filter(({ path }) => path.startsWith('.'))
+        .map(({ path }) => normalize(join(dirname(file), path))),
+    );
+    const foreign = taken.filter((path) => !path.startsWith('bench/') && !path.startsWith('control/'));
+    assert.deepEqual([...new Set(foreign)].sort(), ['test/lib/objects.ts', 'test/lib/packet.ts']);
+  });
+
   test('control: what it runs with is in dependencies', () => {
     const { dependencies } = JSON.parse(read('package.json')) as { dependencies: Record<string, string> };
     const used = files('control/**/*.ts').flatMap((file) =>
