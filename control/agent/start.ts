@@ -16,6 +16,7 @@ import { snapshotPath, socketPath } from '../observe/paths.ts';
 import { serve } from '../observe/protocol.ts';
 import { writeSnapshot } from '../observe/snapshot.ts';
 import { type Manifests, openManifests } from '../source/manifests.ts';
+import { type Followed, followConfig, type Reload } from './reload.ts';
 import type { AgentStatus } from './status.ts';
 import { openUpkeep } from './upkeep.ts';
 
@@ -31,6 +32,8 @@ export interface RunningAgent {
 export interface Start {
   readonly config: Config;
   readonly manifests: string;
+  /** The configuration's file, and how it is read again; undefined: flags alone. */
+  readonly configFile: Pick<Followed, 'file' | 'read'> | undefined;
   readonly native: Native;
   readonly log: Log;
   readonly version: string;
@@ -174,6 +177,7 @@ export async function startAgent(start: Start): Promise<RunningAgent | undefined
       datapath.adopted ? 'maps adopted' : 'maps made',
     );
 
+    let reload: Reload | undefined;
     let afterTurn = (_model: Model, _written: number) => {};
     const agent = openAgent({
       config,
@@ -181,7 +185,7 @@ export async function startAgent(start: Start): Promise<RunningAgent | undefined
       addresses: () => node.addresses(),
       maps: datapath.maps,
       log,
-      datapathProblems: () => datapath.problems(),
+      datapathProblems: () => [...datapath.problems(), ...(reload?.problems() ?? [])],
       onApplied(model, written) {
         datapath.update(viewOf(model, config));
         afterTurn(model, written);
@@ -211,6 +215,17 @@ export async function startAgent(start: Start): Promise<RunningAgent | undefined
       if (written > 0) upkeep.backendsChanged();
     };
     closers.push(datapath.onProblems(() => agent.problemsChanged()));
+    if (start.configFile !== undefined) {
+      const followed = followConfig({
+        ...start.configFile,
+        config,
+        log,
+        onChange: ({ xdp }) => datapath.setXdp(xdp),
+        onProblems: () => agent.problemsChanged(),
+      });
+      reload = followed;
+      closers.push(() => followed.close());
+    }
     // Before anybody is told that we serve: names are there when the first dump is asked for.
     snapshots.write();
     agent.dirty();

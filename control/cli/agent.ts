@@ -8,7 +8,7 @@ import { ConfigError } from '../config.ts';
 import { LockedError, PreconditionError } from '../kernel/datapath.ts';
 import { openLog } from '../observe/log.ts';
 import { Refusal } from './exits.ts';
-import { configOf, type Environment, type Options, verb } from './verb.ts';
+import { configFileOf, configOf, type Environment, type Options, readOptions, verb } from './verb.ts';
 
 function version(): string {
   const manifest: unknown = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8'));
@@ -19,6 +19,7 @@ async function run(environment: Environment, options: Options): Promise<void> {
   const config = configOf(options);
   if (config.manifests === undefined)
     throw new Refusal('usage', 'sluice.manifests (--manifests): nothing given; allowed: a directory of manifests');
+  const file = configFileOf(options);
   const log = openLog();
   // A bug ends the process; its last line says where. State is in the kernel, and the next start adopts it.
   process.on('uncaughtExceptionMonitor', (error) => log.fatal({ err: error }, 'a bug: the agent ends, the kernel keeps serving'));
@@ -35,6 +36,7 @@ async function run(environment: Environment, options: Options): Promise<void> {
     agent = await startAgent({
       config,
       manifests: config.manifests,
+      configFile: file === undefined ? undefined : { file, read: () => readOptions(options) },
       native: environment.native(),
       log,
       version: version(),

@@ -37,12 +37,22 @@ export function addFlags(command: Command, names: readonly string[]): Command {
   return command;
 }
 
-/** The validated configuration behind a verb's options. Refuses with every wrong field. */
-export function configOf(options: Options): Config {
+/** The configuration's file, where one is given. */
+export function configFileOf(options: Options): string | undefined {
+  return typeof options.config === 'string' ? options.config : undefined;
+}
+
+/** The validated configuration behind a verb's options, read now. Throws ConfigError. */
+export function readOptions(options: Options): Config {
   const flags: Record<string, FlagValue> = {};
   for (const { name } of FLAGS) flags[name] = options[camel(name)];
+  return readConfig(flags, configFileOf(options));
+}
+
+/** Likewise. Refuses with every wrong field. */
+export function configOf(options: Options): Config {
   try {
-    return readConfig(flags, typeof options.config === 'string' ? options.config : undefined);
+    return readOptions(options);
   } catch (error) {
     if (error instanceof ConfigError) throw new Refusal('usage', error.message);
     throw error;

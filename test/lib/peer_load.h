@@ -22,6 +22,7 @@ struct user {
 	bool answered; /* USER_FIXED: the server closes first, so that the port is free again at once */
 	const struct endpoint *target;
 	unsigned int source_port; /* USER_FIXED */
+	int64_t taken; /* since when its port is not free again, 0: it is */
 	uint64_t number; /* of the last line sent */
 	int64_t since; /* of the connect or the line that is waited for */
 	int64_t due; /* of the next line or connection */
@@ -98,9 +99,20 @@ static void start_connection(struct user *user, int64_t now)
 	user->waiting = true;
 	load.tally[user->kind].connections++;
 	if (connect(user->fd, (const struct sockaddr *)&user->target->address, user->target->length) && errno != EINPROGRESS) {
-		fail_connection(user, errno);
+		int error = errno;
+
+		/* The last acknowledgement of the connection before is still on its way */
+		if (error == EADDRNOTAVAIL && user->source_port && (!user->taken || now - user->taken < SLOW_US)) {
+			if (!user->taken)
+				user->taken = now;
+			load.tally[user->kind].connections--;
+			end_connection(user);
+			return;
+		}
+		fail_connection(user, error);
 		return;
 	}
+	user->taken = 0;
 	epoll_ctl(load.epoll, EPOLL_CTL_ADD, user->fd, &event);
 }
 

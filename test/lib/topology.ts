@@ -242,13 +242,28 @@ function offloadSteps(): Step[] {
   ];
 }
 
+/**
+ * All packets of these devices in one queue: the processor that polls a veth with XDP changes, and with it the queue behind. Not those
+ * that are polled: between XDP and tc there is no queue then, in which a packet could be overtaken by one that XDP sends.
+ */
+function oneQueue(place: string, ...devices: string[]): Step {
+  const files = devices.map((device) => `echo 1 >/sys/class/net/${device}/queues/rx-0/rps_cpus`);
+  return { in: place, run: ['unshare', '--mount', 'sh', '-ec', ['mount -t sysfs sysfs /sys', ...files].join('\n')] };
+}
+
 /** GRO keeps a veth's ring of frames alive where its program comes or goes: without it, what waits in the ring is lost. */
 function xdpSteps(): Step[] {
-  return nodeNames.flatMap((node) => [
-    { in: 'router', run: ['ip', 'link', 'set', node, 'xdpdrv', 'object', pass, 'section', 'xdp'] },
-    { in: 'router', run: ['ethtool', '-K', node, 'gro', 'on'] },
-    { in: node, run: ['ethtool', '-K', 'eth0', 'gro', 'on'] },
-  ]);
+  return [
+    ...nodeNames.flatMap((node) => [
+      { in: 'router', run: ['ip', 'link', 'set', node, 'xdpdrv', 'object', pass, 'section', 'xdp'] },
+      { in: 'router', run: ['ethtool', '-K', node, 'gro', 'on'] },
+      { in: node, run: ['ethtool', '-K', 'eth0', 'gro', 'on'] },
+      oneQueue(node, ...podsOf(node).map(hostDevice)),
+    ]),
+    ...podNames.map((pod) => oneQueue(pod, 'eth0')),
+    oneQueue('outside', 'eth0'),
+    oneQueue('router', 'out0'),
+  ];
 }
 
 /** Every step from bare namespaces to the wired lane. */
