@@ -31,12 +31,24 @@ util-linux      tests: nsenter, mount
 endef
 export PACKAGES
 
+# What test-kernels needs besides.
+define KERNEL_PACKAGES
+qemu-system-x86 runs other kernels; brings virtiofsd, which lets them see this machine's files
+busybox-static  first process of an initramfs
+cpio            packs it
+kmod            which modules it takes, and in which order
+zstd            packs it, and unpacks modules
+xz-utils        unpacks modules
+endef
+export KERNEL_PACKAGES
+
 OBJECTS := $(patsubst bpf/%.bpf.c,build/bpf/%.o,$(wildcard bpf/*.bpf.c))
 ADDON_PARTS := $(patsubst native/%.c,build/native/%.o,$(wildcard native/*.c))
 BENCH_OBJECTS := $(patsubst bench/bpf/%.bpf.c,build/bench/%.o,$(wildcard bench/bpf/*.bpf.c))
 PEERS := $(patsubst test/lib/%.c,build/%,$(filter-out %.bpf.c,$(wildcard test/lib/*.c)))
 PASS := build/test/pass.o
 TESTS ?= test/**/*.test.ts
+KERNELS ?= 5.10 6.1 6.12
 
 BPF_CFLAGS := -g -O2 -target bpf -mcpu=v3 -Wall -Wextra -Werror -Wno-unused-parameter -I/usr/include/$(MACHINE)-linux-gnu
 CFLAGS := -O2 -g -std=gnu11 -Wall -Wextra -Werror -Wno-unused-parameter
@@ -48,8 +60,10 @@ help: ## this list
 .PHONY: deps
 deps: packages $(NPM_STAMP) ## install what building and testing needs (Debian packages as root, npm packages here)
 
-.PHONY: packages
-packages:
+.PHONY: packages kernel-packages
+packages: WANTED = $$PACKAGES
+kernel-packages: WANTED = $$KERNEL_PACKAGES
+packages kernel-packages:
 	@missing=(); \
 	while read -r package reason; do \
 	  case $$package in \
@@ -57,7 +71,7 @@ packages:
 	    *) [ "$$(dpkg-query -W -f='$${db:Status-Status}' $$package 2>/dev/null)" = installed ] && continue ;; \
 	  esac; \
 	  missing+=($$package); echo "  missing  $$package: $$reason"; \
-	done <<<"$$PACKAGES"; \
+	done <<<"$(WANTED)"; \
 	[ $${#missing[@]} -eq 0 ] && exit 0; \
 	if ! command -v apt-get >/dev/null; then echo "No apt-get here: install what the packages above are on your system."; exit 1; fi; \
 	if [ $$(id -u) -ne 0 ]; then echo "Not root. Run: apt-get install $${missing[*]}"; exit 1; fi; \
@@ -76,6 +90,7 @@ build: deps ## compile the BPF objects and the addon into build/
 
 .PHONY: compile
 compile: $(OBJECTS) $(BENCH_OBJECTS) build/sluice.node $(PEERS) $(PASS)
+	@:
 
 build/bpf/%.o: bpf/%.bpf.c Makefile
 	@mkdir -p $(@D)
@@ -105,6 +120,11 @@ build/sluice.node: $(ADDON_PARTS)
 	@cc -shared -o $@.new $^ -lbpf -lelf -lz
 	@mv $@.new $@
 
+build/verify: test/kernels/verify.c Makefile
+	@mkdir -p $(@D)
+	@echo "  cc       $<"
+	@cc $(CFLAGS) $< -o $@ -lbpf
+
 build/%: test/lib/%.c $(wildcard test/lib/*.h) Makefile
 	@mkdir -p $(@D)
 	@echo "  cc       $<"
@@ -123,6 +143,10 @@ check: build ## types, format and lint, and that layout.gen.ts is what bpf/abi.h
 .PHONY: test
 test: check ## every test; as root also those on real packets. One file: make test TESTS=test/maps.test.ts
 	@$(NODE) --test --test-concurrency=1 --test-reporter=spec '$(TESTS)'
+
+.PHONY: test-kernels
+test-kernels: build kernel-packages build/verify ## the datapath on older kernels, as root, emulated: KERNELS="5.10 6.1 6.12"; minutes each
+	@$(NODE) test/kernels/run.ts $(KERNELS)
 
 .PHONY: demo
 demo: build ## two nodes, pods and a client in namespaces, step by step; KEEP=1 leaves it running

@@ -52,7 +52,8 @@ const BPF: Readonly<Record<string, readonly string[]>> = {
   'nat.h': SUBJECT,
   'forward.h': SUBJECT,
   'icmp.h': [...SUBJECT, 'nat.h'],
-  'lb.h': [...SUBJECT, 'frontend.h', 'backend.h', 'conntrack.h', 'nat.h', 'forward.h', 'icmp.h'],
+  'reset.h': SUBJECT,
+  'lb.h': [...SUBJECT, 'frontend.h', 'backend.h', 'conntrack.h', 'nat.h', 'forward.h', 'icmp.h', 'reset.h'],
   'abi.bpf.c': ['abi.h'],
   // Tried on a kernel before anything else is loaded, so it stands alone.
   'probe.bpf.c': [],
