@@ -46,6 +46,10 @@ export interface Config {
   readonly hooks: { readonly tc: boolean; readonly socket: SocketMode };
   /** May change while the agent runs. */
   readonly xdp: XdpMode;
+  /** Cgroups whose processes the socket hook leaves alone, as paths below the cgroup v2 root (10.2). May change while the agent runs. */
+  readonly socketExceptions: readonly string[];
+  /** TCP to a backend that is in no slice for 30 s is reset (9.4). May change while the agent runs. */
+  readonly resetGoneBackends: boolean;
   /** undefined: where cgroup2 is mounted. */
   readonly cgroupRoot: string | undefined;
   readonly pinDirectory: string;
@@ -104,6 +108,8 @@ const schema = z.strictObject({
       hooks: z.array(value.oneOf(['tc', 'socket'])).optional(),
       socket: value.oneOf(['on', 'host-only', 'off']).optional(),
       xdp: value.oneOf(['auto', 'native', 'off']).optional(),
+      socketExceptions: z.array(value.cgroupPath).optional(),
+      resetGoneBackends: value.flag.optional(),
       cgroupRoot: value.absoluteDirectory.optional(),
       pinDirectory: value.absoluteDirectory.optional(),
       stateDirectory: value.absoluteDirectory.optional(),
@@ -308,6 +314,8 @@ function interpret(fields: Fields, faults: Fault[]): Config {
     podInterfaces: readPodInterfaces(sluice.podInterfaces, faults),
     hooks: readHooks(sluice, faults),
     xdp: sluice.xdp ?? 'auto',
+    socketExceptions: sluice.socketExceptions ?? [],
+    resetGoneBackends: sluice.resetGoneBackends ?? true,
     cgroupRoot: sluice.cgroupRoot,
     pinDirectory: sluice.pinDirectory ?? '/sys/fs/bpf/sluice',
     stateDirectory: sluice.stateDirectory ?? '/run/sluice',

@@ -48,6 +48,8 @@ describe('without a word', () => {
       podInterfaces: undefined,
       hooks: { tc: true, socket: 'on' },
       xdp: 'auto',
+      socketExceptions: [],
+      resetGoneBackends: true,
       cgroupRoot: undefined,
       pinDirectory: '/sys/fs/bpf/sluice',
       stateDirectory: '/run/sluice',

@@ -75,6 +75,7 @@ describe('settings', () => {
     cgroupRoot: undefined,
     hooks: { tc: true, socket: 'on' },
     xdp: 'auto',
+    socketExceptions: [],
     devices: undefined,
     podInterfaces: undefined,
     detectLocal: { mode: 'PodInterfaces' },

@@ -11,8 +11,8 @@ import type { Log } from '../observe/log.ts';
 const LOOK_MS = 1_000;
 
 /** Fields that count at once. */
-type Live = 'xdp';
-const LIVE: ReadonlySet<string> = new Set<Live>(['xdp']);
+type Live = 'xdp' | 'socketExceptions' | 'resetGoneBackends';
+const LIVE: ReadonlySet<string> = new Set<Live>(['xdp', 'socketExceptions', 'resetGoneBackends']);
 
 export interface Followed {
   readonly file: string;

@@ -202,7 +202,7 @@ export async function startAgent(start: Start): Promise<RunningAgent | undefined
     if (signal.aborted || model === undefined) return void (await close());
 
     await datapath.attach(viewOf(model, config));
-    const upkeep = openUpkeep(native, datapath, config.conntrack, log);
+    const upkeep = openUpkeep(native, datapath, config.conntrack, config.resetGoneBackends, log);
     closers.push(() => upkeep.close());
     const snapshots = openSnapshots(
       snapshotPath(config.stateDirectory),
@@ -220,7 +220,11 @@ export async function startAgent(start: Start): Promise<RunningAgent | undefined
         ...start.configFile,
         config,
         log,
-        onChange: ({ xdp }) => datapath.setXdp(xdp),
+        onChange({ xdp, socketExceptions, resetGoneBackends }) {
+          datapath.setXdp(xdp);
+          datapath.setExceptions(socketExceptions);
+          upkeep.setResetGone(resetGoneBackends);
+        },
         onProblems: () => agent.problemsChanged(),
       });
       reload = followed;

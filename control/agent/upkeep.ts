@@ -4,6 +4,7 @@
 import type { Datapath } from '../kernel/datapath.ts';
 import { destroyStaleSockets } from '../kernel/destroy.ts';
 import { expireFlows, expiryClock } from '../kernel/expire.ts';
+import { openGoneBackends } from '../kernel/gone.ts';
 import { KernelError } from '../kernel/maps.ts';
 import type { Native } from '../kernel/native.ts';
 import type { Timeouts } from '../kernel/options.ts';
@@ -18,6 +19,8 @@ const AFTER_CHANGE_MS = 50;
 export interface Upkeep {
   /** Backends may have gone: looks at the sockets soon. */
   backendsChanged(): void;
+  /** Whether connections of backends that are gone are ended from now on. */
+  setResetGone(wanted: boolean): void;
   close(): void;
 }
 
@@ -56,14 +59,18 @@ function repeat(sweep: () => Promise<void>, pauseMs: number, log: Log): { soon()
   };
 }
 
-/** Starts the sweeps over a datapath that is attached. */
-export function openUpkeep(native: Native, datapath: Datapath, timeouts: Timeouts, log: Log): Upkeep {
+/** Starts the sweeps over a datapath that is attached. resetGone: end TCP connections whose backend is gone for good (9.4). */
+export function openUpkeep(native: Native, datapath: Datapath, timeouts: Timeouts, resetGone: boolean, log: Log): Upkeep {
   let unable = false;
+  let gone = resetGone ? openGoneBackends(() => performance.now()) : undefined;
   const expire = repeat(
     async () => {
       const settings = datapath.maps.settings.get(0);
       if (settings === undefined) return;
-      await expireFlows(datapath.maps, expiryClock(settings, timeouts, datapath.jiffies()));
+      const marked = gone?.marked() ?? 0;
+      await expireFlows(datapath.maps, expiryClock(settings, timeouts, datapath.jiffies()), gone);
+      const reset = (gone?.marked() ?? 0) - marked;
+      if (reset > 0) log.info({ entries: reset }, 'connections of backends that are gone are reset by their next packet');
     },
     EXPIRE_MS,
     log,
@@ -80,6 +87,9 @@ export function openUpkeep(native: Native, datapath: Datapath, timeouts: Timeout
   );
   return {
     backendsChanged: destroy.soon,
+    setResetGone(wanted) {
+      if (wanted !== (gone !== undefined)) gone = wanted ? openGoneBackends(() => performance.now()) : undefined;
+    },
     close() {
       expire.close();
       destroy.close();

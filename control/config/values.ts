@@ -50,6 +50,11 @@ export const absoluteDirectory = readBy((value) => {
   return typeof value === 'string' && isAbsolute(value) && !value.includes('\0') ? value : undefined;
 }, 'an absolute directory');
 
+export const cgroupPath = readBy((value) => {
+  const parts = typeof value === 'string' ? value.split('/').filter((part) => part !== '') : [];
+  return typeof value === 'string' && parts.length > 0 && !value.includes('\0') && !parts.includes('..') ? parts.join('/') : undefined;
+}, 'the path of a cgroup below the root of cgroup v2, such as kubepods.slice/mesh.slice');
+
 export const prefix = readBy((value) => (typeof value === 'string' ? parsePrefix(value) : undefined), 'a network such as 10.96.0.0/16');
 
 /** `10.244.0.0/16,fd00:10:244::/56`, as KubeProxyConfiguration writes several. */

@@ -57,6 +57,8 @@ export interface Datapath {
   update(view: ClusterView): void;
   /** Switches XDP while traffic flows: no flow notices, tc serves what XDP does not. */
   setXdp(mode: XdpMode): void;
+  /** Cgroups that the socket hook leaves alone from now on. Calls that were translated stay so. */
+  setExceptions(paths: readonly string[]): void;
   /** Low 32 bits of jiffies64: the clock of `seen` in flows. */
   jiffies(): number;
   problems(): readonly Problem[];
@@ -189,6 +191,11 @@ function run(native: Native, node: Node, options: DatapathOptions, features: Fea
     setXdp(mode) {
       xdpMode = mode;
       if (writer !== undefined) follow(writer.view());
+    },
+    setExceptions(paths) {
+      if (writer === undefined) return;
+      writer.setExceptions(paths);
+      writer.write(node.network, writer.view());
     },
     jiffies: () => Number(BigInt.asUintN(32, readClock().jiffies)),
     problems,

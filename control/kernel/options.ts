@@ -16,6 +16,8 @@ export interface DatapathOptions {
   readonly hooks: { readonly tc: boolean; readonly socket: 'on' | 'host-only' | 'off' };
   /** Where XDP is wanted at first; it may change while the datapath runs. */
   readonly xdp: XdpMode;
+  /** Cgroups left alone by the socket hook at first, relative to the cgroup root; they may change while the datapath runs. */
+  readonly socketExceptions: readonly string[];
   /** Names of the NICs; undefined: found. */
   readonly devices: readonly string[] | undefined;
   /** Name prefixes of pods' interfaces; undefined: found. */

@@ -34,13 +34,14 @@ export function settingsOf(
   clocks: Clocks,
   prefixes: ClusterPrefixes,
   routeGeneration: number,
+  exemptCgroups = 0,
 ): { settings: Settings; problems: Problem[] } {
   const jiffies = (seconds: number) => Math.min(seconds * clocks.jiffiesPerSecond, 0x7fffffff);
   const service = split(prefixes.serviceCIDRs);
   const local = split(prefixes.localPrefixes ?? []);
   const settings: Settings = {
     host_netns_cookie: clocks.netnsCookie,
-    flags: flagsOf(options, prefixes),
+    flags: flagsOf(options, prefixes) | (exemptCgroups > 0 ? SettingFlag.SETTING_EXEMPT_CGROUPS : 0),
     jiffies_per_second: clocks.jiffiesPerSecond,
     tcp_syn_timeout: jiffies(TCP_SYN_SECONDS),
     tcp_established_timeout: jiffies(options.conntrack.tcpEstablishedSeconds),

@@ -3,6 +3,8 @@
 
 import type { Device } from '../abi/layout.gen.ts';
 import type { Address, Problem } from '../model/model.ts';
+import { cgroupRootOf } from './cgroup.ts';
+import { writeExemptions } from './exempt.ts';
 import { listeningPorts } from './listeners.ts';
 import { KernelError, type Maps } from './maps.ts';
 import type { Native } from './native.ts';
@@ -23,6 +25,8 @@ export interface ClusterView extends ClusterPrefixes {
 export interface Writer {
   /** Writes what differs. What the kernel refuses becomes a Problem and is written by the next call. */
   write(network: NetworkWatch, view: ClusterView): void;
+  /** Cgroups that the socket hook leaves alone from the next write on. */
+  setExceptions(paths: readonly string[]): void;
   /** As last written. */
   view(): ClusterView;
   problems(): readonly Problem[];
@@ -59,6 +63,14 @@ export function openWriter(
   let words: readonly bigint[] = [];
   let current: ClusterView = { serviceCIDRs: [], localPrefixes: undefined, nodeAddresses: [], nodePorts: new Set() };
   let problems: Problem[] = [];
+  let exceptions = options.socketExceptions;
+  let exempt = 0;
+
+  function writeExceptions(): void {
+    const written = writeExemptions(maps, cgroupRootOf(options.cgroupRoot), exceptions);
+    exempt = written.count;
+    problems.push(...written.problems);
+  }
 
   function writeDevices(network: NetworkWatch): void {
     const wanted = devicesOf(network.current(), current.nodeAddresses, xdp());
@@ -85,7 +97,7 @@ export function openWriter(
 
   function writeSettings(network: NetworkWatch): void {
     const generation = (generations + network.changes()) >>> 0 || 1;
-    const made = settingsOf(options, clocks, current, generation);
+    const made = settingsOf(options, clocks, current, generation, exempt);
     problems.push(...made.problems);
     const text = JSON.stringify(made.settings, (_, value: unknown) => (typeof value === 'bigint' ? value.toString() : value));
     if (text === settingsText) return;
@@ -100,12 +112,16 @@ export function openWriter(
       try {
         writeDevices(network);
         writePorts();
+        writeExceptions();
         // Last: its route generation makes flows look the new devices up.
         writeSettings(network);
       } catch (error) {
         if (!(error instanceof KernelError)) throw error;
         problems.push(refused(error));
       }
+    },
+    setExceptions(paths) {
+      exceptions = paths;
     },
     view: () => current,
     problems: () => problems,

@@ -11,6 +11,7 @@ import { addressesOf, devicesOf } from '../../control/kernel/node.ts';
 import type { DatapathOptions } from '../../control/kernel/options.ts';
 import { portWords } from '../../control/kernel/ports.ts';
 import { settingsOf } from '../../control/kernel/settings.ts';
+import { contextOf, eitherHook, type Outcome, outcomeOf } from './early.ts';
 import { cause } from './fault.ts';
 import { type Case, type VerdictName, verdictOf } from './flow.ts';
 import { buildPacket, buildReply, type Packet, parsePacket } from './packet.ts';
@@ -31,16 +32,11 @@ import { fillMaps, modelOf, readObjects } from './world.ts';
 export interface BenchOptions {
   /** An object with the tc programs. */
   readonly object: string;
+  /** The object with the XDP program, to run it before tc at the NIC; undefined: tc alone. */
+  readonly xdp?: string;
   /** A directory of manifests. */
   readonly manifests: string;
   readonly masqueradeAll: boolean;
-}
-
-interface Outcome {
-  action: number;
-  frame: Uint8Array;
-  mark: number;
-  verdict: VerdictName;
 }
 
 export interface Bench {
@@ -60,6 +56,7 @@ const options: DatapathOptions = {
   cgroupRoot: undefined,
   hooks: { tc: true, socket: 'off' },
   xdp: 'off',
+  socketExceptions: [],
   devices: ['eth0'],
   podInterfaces: undefined,
   detectLocal: { mode: 'PodInterfaces' },
@@ -86,12 +83,11 @@ const sizes: Partial<Record<MapName, number>> = {
 const skb = { size: 192, mark: 8, ifindex: 40 } as const;
 
 /** Loads the object and fills its maps as the agent of node A would. */
-export function openBench({ object, manifests, masqueradeAll }: BenchOptions): Bench {
+export function openBench({ object, xdp, manifests, masqueradeAll }: BenchOptions): Bench {
   const native = loadNative();
-  const loaded = native.load(object, {
-    mapSizes: sizes as Record<string, number>,
-    rodata: { '.rodata.features': encoded(Features, probeFeatures(native)) },
-  });
+  const rodata = { '.rodata.features': encoded(Features, probeFeatures(native)) };
+  const loaded = native.load(object, { mapSizes: sizes as Record<string, number>, rodata });
+  const early = xdp === undefined ? undefined : native.load(xdp, { maps: loaded.maps, rodata });
   const maps = kernelMaps(native, loaded.maps);
   const watch = watchNetwork(native);
   const network = watch.current();
@@ -114,30 +110,45 @@ export function openBench({ object, manifests, masqueradeAll }: BenchOptions): B
   const counts = () =>
     Object.values(Verdict).map((verdict) => Number(maps.verdicts.get(verdict)?.packets.reduce((sum, packets) => sum + packets, 0n) ?? 0n));
 
-  /** One packet through one program; exactly one verdict moves, by one. */
+  /** The one verdict that moved, by one, while something ran. */
+  function counted<T>(what: string, runs: () => T): { result: T; verdict: VerdictName } {
+    const before = counts();
+    const result = runs();
+    const moved = counts().flatMap((count, index) =>
+      new Array<string>(count - before[index]!).fill(nameOf(Verdict, Object.values(Verdict)[index]!)!),
+    );
+    assert.equal(moved.length, 1, `${what}: verdicts counted: ${moved.join(', ') || 'none'}`);
+    return { result, verdict: moved[0]! };
+  }
+
+  /** One packet through one program of tc. */
   function run(program: string, frame: Uint8Array, device: string, mark = 0): Outcome {
     const ctx = new Uint8Array(skb.size);
     const view = new DataView(ctx.buffer);
     view.setUint32(skb.mark, mark, true);
     view.setUint32(skb.ifindex, ifindexOf(device), true);
-    const before = counts();
-    const result = native.testRun(loaded.programs[program]!, frame, { ctx, packetSize: 4096 });
-    const moved = counts().flatMap((count, index) =>
-      new Array<string>(count - before[index]!).fill(nameOf(Verdict, Object.values(Verdict)[index]!)!),
-    );
-    assert.equal(moved.length, 1, `${program}: verdicts counted: ${moved.join(', ') || 'none'}`);
+    const { result, verdict } = counted(program, () => native.testRun(loaded.programs[program]!, frame, { ctx, packetSize: 4096 }));
     const after = new DataView(result.ctx!.buffer, result.ctx!.byteOffset);
-    return { action: result.returnValue | 0, frame: result.packet, mark: after.getUint32(skb.mark, true), verdict: moved[0]! };
+    return { hook: 'tc', action: result.returnValue | 0, frame: result.packet, mark: after.getUint32(skb.mark, true), verdict };
+  }
+
+  /** One packet into the NIC. */
+  function enterNic(frame: Uint8Array): Outcome {
+    const late = (bytes: Uint8Array) => run('nic_ingress', bytes, 'eth0');
+    if (early === undefined) return late(frame);
+    const ctx = contextOf(frame, ifindexOf('eth0'));
+    const { result, verdict } = counted('nic_xdp', () => native.testRun(early.programs.nic_xdp!, frame, { ctx, packetSize: 4096 }));
+    return eitherHook(frame, outcomeOf(result.returnValue, result.packet, verdict), late);
   }
 
   const isHere = (place: PlaceName): place is PodName => isPod(place) && places[place].node === 'nodeA';
   const deviceOf = (place: PlaceName) => (isHere(place) ? hostDevice(place) : 'eth0');
-  const programOf = (place: PlaceName, direction: 'ingress' | 'egress') => `${deviceOf(place) === 'eth0' ? 'nic' : 'pod'}_${direction}`;
-  const enter = (place: PlaceName, frame: Uint8Array) => run(programOf(place, 'ingress'), frame, deviceOf(place));
-  const leave = (place: PlaceName, frame: Uint8Array) => run(programOf(place, 'egress'), frame, deviceOf(place));
+  const enter = (place: PlaceName, frame: Uint8Array) => (isHere(place) ? run('pod_ingress', frame, deviceOf(place)) : enterNic(frame));
+  const leave = (place: PlaceName, frame: Uint8Array) => run(isHere(place) ? 'pod_egress' : 'nic_egress', frame, deviceOf(place));
 
   /** What we send shows up at our own egress hook: known by its mark, let go as it is. */
   function assertLetGo(sent: Outcome): void {
+    if (sent.hook === 'xdp') return; // which no hook sees
     assert.ok(sent.mark & markBit, 'a packet that we send is marked');
     const own = run('nic_egress', sent.frame, 'eth0', sent.mark);
     assert.equal(own.verdict, 'PASS_OWN');
@@ -286,7 +297,10 @@ export function openBench({ object, manifests, masqueradeAll }: BenchOptions): B
     maps,
     check,
     verdict: (flow) => enter(flow.from, requestBytes(flow, nextPort())).verdict,
-    close: () => loaded.close(),
+    close() {
+      early?.close();
+      loaded.close();
+    },
   };
 }
 

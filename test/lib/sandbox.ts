@@ -81,6 +81,7 @@ export function openSandbox(): Sandbox {
       cgroupRoot,
       hooks: { tc: true, socket: 'on' },
       xdp: 'auto',
+      socketExceptions: [],
       devices: undefined,
       podInterfaces: undefined,
       detectLocal: { mode: 'PodInterfaces' },

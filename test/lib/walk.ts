@@ -16,6 +16,7 @@ const options: DatapathOptions = {
   cgroupRoot: undefined,
   hooks: { tc: true, socket: 'on' },
   xdp: 'off',
+  socketExceptions: [],
   devices: undefined,
   podInterfaces: undefined,
   detectLocal: { mode: 'PodInterfaces' },
