@@ -119,9 +119,9 @@ function lines(child: ChildProcess, take: (line: string) => void): void {
   createInterface({ input: child.stdout! }).on('line', take);
 }
 
-/** Two nodes with routed pods, transmit offloads on as real pods have them, strict reverse path filter, no rule of any firewall. */
+/** Two nodes with routed pods, native XDP at their uplinks, strict reverse path filter, no rule of any firewall. */
 export function openCluster(): Cluster {
-  const lab = openLab({ ...plainLane, name: 'demo', offload: true, rpFilter: 1 }, labName);
+  const lab = openLab({ ...plainLane, name: 'demo', xdp: true, rpFilter: 1 }, labName);
   const manifests = join(lab.directory, 'manifests');
   mkdirSync(manifests);
   const configFile = (node: NodeName) => join(lab.directory, `${nodeObjects[node]}.yaml`);
@@ -130,6 +130,7 @@ export function openCluster(): Cluster {
     const ours = {
       manifests,
       devices: ['eth0'],
+      xdp: 'native',
       cgroupRoot: lab.cgroup(node),
       pinDirectory: lab.pinDirectory(node),
       stateDirectory: join(lab.directory, `${nodeObjects[node]}-state`),

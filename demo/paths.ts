@@ -5,9 +5,10 @@ import { nodeNames, type PlaceName, places } from '../test/lib/places.ts';
 import type { Answer, Cluster, Protocol } from './cluster.ts';
 import { endpointText } from './manifests.ts';
 
-type Hook = 'nic_ingress' | 'pod_ingress' | 'connect' | 'sendmsg';
+type Hook = 'xdp' | 'nic_ingress' | 'pod_ingress' | 'connect' | 'sendmsg';
 
 const hookNames: Readonly<Record<Hook, string>> = {
+  xdp: 'XDP, NIC',
   nic_ingress: 'tc, NIC',
   pod_ingress: 'tc, pod interface',
   connect: 'socket, connect',
@@ -52,12 +53,12 @@ function both(seen: string, hook: Hook, verdict: string): Outcome[] {
   return ['web-1', 'web-2'].map((backend) => ({ backend, seen, hook, verdict }));
 }
 
-/** From outside to a node: its own pod sees the client, the other node's pod sees the node. */
+/** From outside to a node: its own pod sees the client, the other node's pod sees the node, by XDP. */
 function throughNode(client: string, node: string, local: 'web-1' | 'web-2'): Outcome[] {
   const remote = local === 'web-1' ? 'web-2' : 'web-1';
   return [
     { backend: local, seen: client, hook: 'nic_ingress', verdict: 'TRANSLATE_REQUEST' },
-    { backend: remote, seen: node, hook: 'nic_ingress', verdict: 'FORWARD_REQUEST' },
+    { backend: remote, seen: node, hook: 'xdp', verdict: 'FORWARD_REQUEST' },
   ];
 }
 
@@ -123,7 +124,7 @@ export const paths: readonly Path[] = [
   },
   {
     ...{ title: 'outside, no endpoints', from: 'outside', protocol: 'tcp', address: nodeA[4], port: 30170 },
-    outcomes: refused('nic_ingress'),
+    outcomes: refused('xdp'),
   },
 ];
 
@@ -157,6 +158,10 @@ function keyOf({ backend, seen }: { readonly backend: string; readonly seen: str
   return `${backend} ${seen}`;
 }
 
+/** What XDP sends on goes the tc way now and then: while its next hop is not known, and once in a while to keep it known. */
+const byXdp = 'FORWARD_REQUEST xdp';
+const byTc = 'FORWARD_REQUEST nic_ingress';
+
 /** Judges answers and counters of one path. Anything that nobody expected is a line of its own, and wrong. */
 export function judge(path: Path, answers: readonly Answer[], hooks: ReadonlyMap<string, number>): Result[] {
   const target = `${endpointText(path.address, path.port)}/${path.protocol === 'tcp' ? 'TCP' : 'UDP'}`;
@@ -174,7 +179,8 @@ export function judge(path: Path, answers: readonly Answer[], hooks: ReadonlyMap
   const wantedHooks = new Set(happened.map(({ verdict, hook }) => `${verdict} ${hook}`));
   // A packet or call for each request at least, and no hook that nobody expected.
   const count = [...hooks.values()].reduce((sum, one) => sum + one, 0);
-  const hooksRight = wantedHooks.size === hooks.size && [...wantedHooks].every((hook) => hooks.has(hook)) && count >= times;
+  const acted = [...hooks.keys()].filter((hook) => !(hook === byTc && wantedHooks.has(byXdp)));
+  const hooksRight = wantedHooks.size === acted.length && [...wantedHooks].every((hook) => hooks.has(hook)) && count >= times;
   const shown = path.sticky && happened.length > 0 ? happened : path.outcomes;
   const strangers = [...got.values()].filter((one) => !path.outcomes.some((outcome) => keyOf(outcome) === keyOf(one)));
   const base = { path: path.title, target };
