@@ -4,25 +4,42 @@ import { fileURLToPath } from 'node:url';
 import { faulty, masqueradeAll, packets, shapes } from './flows/tables.ts';
 import { expand, titleOf } from './lib/flow.ts';
 import { openLab } from './lib/netns.ts';
-import { families, unroutable } from './lib/places.ts';
+import { families, gateways, mac, places, unroutable } from './lib/places.ts';
 import { openProgramRunner } from './lib/program.ts';
 import { plainLane } from './lib/topology.ts';
 
 const object = fileURLToPath(new URL('../build/bpf/tc.o', import.meta.url));
 const manifests = fileURLToPath(new URL('./flows/manifests', import.meta.url));
 
+const xdp = fileURLToPath(new URL('../build/bpf/xdp.o', import.meta.url));
+const pass = fileURLToPath(new URL('../build/test/pass.o', import.meta.url));
+
 const lab = openLab(plainLane);
 for (const family of families) await lab.run('nodeA', 'ip', ['route', 'add', 'unreachable', unroutable[family]]);
-const runner = await openProgramRunner(lab, { object, manifests, masqueradeAll: false });
-const masquerading = await openProgramRunner(lab, { object, manifests, masqueradeAll: true });
+// XDP sends where the neighbours are known, and a test run believes in a device that has some XDP program.
+await lab.run('nodeA', 'ip', ['link', 'set', 'eth0', 'xdpdrv', 'object', pass, 'section', 'xdp']);
+const [router] = JSON.parse(await lab.run('router', 'ip', ['-json', 'link', 'show', 'sw0'])) as { address: string }[];
+for (const family of families)
+  for (const [address, lladdr] of [
+    [gateways.nodes[family], router!.address],
+    [places.nodeB[family], mac('nodeB')],
+  ] as const)
+    await lab.run('nodeA', 'ip', ['neighbour', 'replace', address, 'lladdr', lladdr, 'dev', 'eth0', 'nud', 'permanent']);
+const runners = await Promise.all(
+  [undefined, xdp].map(async (early) => ({
+    hooks: early === undefined ? 'tc' : 'XDP, then tc',
+    plain: await openProgramRunner(lab, { object, xdp: early, manifests, masqueradeAll: false }),
+    masquerading: await openProgramRunner(lab, { object, xdp: early, manifests, masqueradeAll: true }),
+  })),
+);
 
 after(async () => {
-  await runner.close();
-  await masquerading.close();
+  for (const { plain, masquerading } of runners) await Promise.all([plain.close(), masquerading.close()]);
   lab.close();
 });
 
-for (const table of [...packets, shapes, faulty])
-  for (const flow of expand(table)) test(`program: ${titleOf(flow)}`, () => runner.check(flow));
-
-for (const flow of expand(masqueradeAll)) test(`program: ${titleOf(flow)}`, () => masquerading.check(flow));
+for (const { hooks, plain, masquerading } of runners) {
+  for (const table of [...packets, shapes, faulty])
+    for (const flow of expand(table)) test(`program, ${hooks}: ${titleOf(flow)}`, () => plain.check(flow));
+  for (const flow of expand(masqueradeAll)) test(`program, ${hooks}: ${titleOf(flow)}`, () => masquerading.check(flow));
+}

@@ -190,7 +190,7 @@ export function openBench({ object, xdp, manifests, masqueradeAll }: BenchOption
   }
 
   /** Sends the backend's answer and requires it to come from the frontend. */
-  function assertAnswered(flow: Case, request: Packet, sent: Outcome, backend: PlaceName): void {
+  function assertAnswered(flow: Case, request: Packet, sent: Outcome, backend: PlaceName): Outcome {
     const payload = flow.protocol === 'udp' ? Uint8Array.of(1, 2, 3) : new Uint8Array(0);
     const translated = parsePacket(sent.frame);
     const frame = buildReply(translated, { payload, ...macsFrom(backend) });
@@ -218,21 +218,31 @@ export function openBench({ object, xdp, manifests, masqueradeAll }: BenchOption
       [flow.address, flow.port, request.source, request.sourcePort],
       'the reply comes from the frontend to the client',
     );
+    return back;
   }
 
-  /** A new connection of the flow, answered, and one packet more; who served it? */
+  /** A new connection of the flow, answered, and two packets more; who served it? */
   function connect(flow: Case): PlaceName {
     const port = nextPort();
-    const bytes = requestBytes(flow, port);
-    const request = parsePacket(bytes);
-    const outcome = enter(flow.from, bytes);
-    const backend = assertTranslated(flow, request, outcome);
-    assertAnswered(flow, request, outcome, backend);
-    const more = buildPacket({ ...requestText(flow, port), flags: 'A', payload: Uint8Array.of(1, 2, 3, 4, 5) });
-    const next = enter(flow.from, more);
-    assert.equal(assertTranslated(flow, parsePacket(more), next), backend, 'the connection stays with its backend');
-    assertAnswered(flow, parsePacket(more), next, backend);
+    const first = requestBytes(flow, port);
+    const outcome = enter(flow.from, first);
+    const backend = assertTranslated(flow, parsePacket(first), outcome);
+    assertHook(flow, outcome);
+    assertAnswered(flow, parsePacket(first), outcome, backend);
+    for (const settled of [false, true]) {
+      const more = buildPacket({ ...requestText(flow, port), flags: 'A', payload: Uint8Array.of(1, 2, 3, 4, 5) });
+      const next = enter(flow.from, more);
+      assert.equal(assertTranslated(flow, parsePacket(more), next), backend, 'the connection stays with its backend');
+      const answered = assertAnswered(flow, parsePacket(more), next, backend);
+      if (settled) for (const one of [next, answered]) assertHook(flow, one);
+    }
     return backend;
+  }
+
+  /** Where XDP runs, it sends what comes from outside and whose way it knows. */
+  function assertHook(flow: Case, { verdict, hook }: Outcome): void {
+    const sent = verdict === 'FORWARD_REQUEST' || verdict === 'FORWARD_REPLY';
+    if (early !== undefined && sent && !isHere(flow.from)) assert.equal(hook, 'xdp', `${verdict}, sent by`);
   }
 
   /** An ICMP error about a request that was just translated. */
