@@ -4,7 +4,7 @@
 import assert from 'node:assert/strict';
 import { createSocket, type Socket } from 'node:dgram';
 import { once } from 'node:events';
-import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { after, afterEach, beforeEach, describe, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { AddressFlag, BackendFlag, DeviceFlag, FrontendFlag } from '../control/abi/layout.gen.ts';
@@ -239,6 +239,13 @@ describe('datapath', () => {
     run('ip link set nic0 mtu 1400');
     await until('the program is back', () => programsAt('nic0').length === 1);
     assert.equal(node.network.current().links.get(indexOf('nic0'))?.mtu, 1400);
+  });
+
+  test('a socket program whose pin somebody removed is attached again', async () => {
+    await start();
+    const pin = `${sandbox.options.pinDirectory}/links/cgroup/connect4`;
+    rmSync(pin);
+    await until('its link is pinned again', () => existsSync(pin));
   });
 
   test('a second agent and a cleanup are refused while one runs', async () => {

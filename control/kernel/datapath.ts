@@ -27,7 +27,7 @@ const NETLINK_ROUTE = 0;
 const NETLINK_SOCK_DIAG = 4;
 
 /** What others undo (a clsact, a link, a listener's port) is noticed after this time where nothing tells of it. */
-const VERIFY_MS = 10_000;
+const VERIFY_MS = 5_000;
 
 /** The machine lacks something; one line each. Nothing was touched. */
 export class PreconditionError extends Error {
@@ -111,9 +111,10 @@ function run(native: Native, node: Node, options: DatapathOptions, features: Fea
   let roles: ReadonlyMap<number, RoleChoice> = new Map();
   let refusals: ReadonlyMap<number, Error> = new Map();
   let standing: readonly Problem[] = [];
+  let socketRefusal: Problem | undefined;
   let toldText = '[]';
 
-  const problems = () => [...standing, ...(writer?.problems() ?? [])];
+  const problems = () => [...standing, ...(socketRefusal === undefined ? [] : [socketRefusal]), ...(writer?.problems() ?? [])];
 
   function program(name: string): number {
     const fd = loaded.programs[name];
@@ -145,6 +146,18 @@ function run(native: Native, node: Node, options: DatapathOptions, features: Fea
     toldText = text;
   }
 
+  /** Of a link whose pin somebody removed nothing is left: it is made again; the others get the program they have. */
+  function verifySocketPrograms(): void {
+    socketRefusal = undefined;
+    if (cgroupRoot === undefined) return;
+    try {
+      attachSocketPrograms(native, pins.cgroupLinks, cgroupRoot, loaded.programs);
+    } catch (error) {
+      const message = `the socket hook cannot be looked after at ${cgroupRoot}: ${(error as Error).message}`;
+      socketRefusal = { object: 'Agent', field: 'sluice.cgroupRoot', reason: 'SocketHookRefused', message };
+    }
+  }
+
   async function attach(view: ClusterView): Promise<void> {
     const jiffiesPerSecond = await measureJiffies(readClock);
     let netnsCookie = 0n;
@@ -172,7 +185,11 @@ function run(native: Native, node: Node, options: DatapathOptions, features: Fea
       opened.write(node.network, opened.view());
       follow(opened.view());
     };
-    const timer = setInterval(again, VERIFY_MS);
+    const verify = () => {
+      verifySocketPrograms();
+      again();
+    };
+    const timer = setInterval(verify, VERIFY_MS);
     stops.push(node.network.onChange(again), () => clearInterval(timer));
     // Our own filters are told of too: looking again finds nothing to do.
     if (hooks.mode === 'clsact') stops.push(node.network.onFilterChange(() => follow(opened.view())));
