@@ -1,5 +1,6 @@
 // XDP before tc, as the kernel runs them: what the XDP program finishes is finished, what it passes goes on byte for byte.
 import assert from 'node:assert/strict';
+import type { Native } from '../../control/kernel/native.ts';
 import { leftToTc } from '../flows/hooks.ts';
 import type { VerdictName } from './flow.ts';
 import { parsePacket } from './packet.ts';
@@ -31,6 +32,21 @@ export function contextOf(frame: Uint8Array, ifindex: number): Uint8Array {
   view.setUint32(md.dataEnd, frame.length, true);
   view.setUint32(md.ingressIfindex, ifindex, true);
   return ctx;
+}
+
+/** Does this kernel take a context for a test run of XDP? Without one every packet enters by the loopback. pass: an object with the program `pass`. */
+export function takesContext(native: Native, pass: string): boolean {
+  const object = native.load(pass, {});
+  try {
+    const frame = new Uint8Array(64);
+    native.testRun(object.programs.pass!, frame, { ctx: contextOf(frame, 0) });
+    return true;
+  } catch (error) {
+    if (error instanceof Error && 'code' in error && error.code === 'EINVAL') return false;
+    throw error;
+  } finally {
+    object.close();
+  }
 }
 
 /** action: what the XDP program returned. */
