@@ -83,7 +83,7 @@ describe('agent on a node', () => {
     const status = await sluice('status', ...places());
     assert.equal(status.code, 3);
     assert.match(status.out, /does not run; last heard of/);
-    assert.match(status.out, /^links +8 at devices, 8 at the cgroup root$/m);
+    assert.match(status.out, /^links +8 at devices, 0 of XDP, 8 at the cgroup root$/m);
   });
 
   it('adopts what it left and finds nothing to write', async () => {
