@@ -20,7 +20,7 @@ export interface Outcome {
 /** enum xdp_action. */
 const ABORTED = 0;
 const PASS = 2;
-const words: Readonly<Record<number, number>> = { 1: act.SHOT, [PASS]: act.UNSPEC, 3: act.REDIRECT };
+const words: Readonly<Record<number, number>> = { 1: act.SHOT, [PASS]: act.UNSPEC, 3: act.REDIRECT, 4: act.REDIRECT };
 
 /** struct xdp_md. kernel 5.15: a test run believes where a packet entered; the device must have an XDP program. */
 const md = { size: 24, dataEnd: 4, ingressIfindex: 12 } as const;
