@@ -120,27 +120,33 @@ static __always_inline void note_close(const struct packet *p, flow_t *flow, uni
  * The first reply: both entries move to flows. reply is the entry that the reply hit, key its key. Where flows is full
  * the flow stays in new_flows and works on; the next reply tries again.
  *
- * The request's entry is made anew from the reply's: the LRU may have lost it. from: the reply's tuple as it arrived, to:
+ * The request's entry is made anew from the reply's where the LRU has lost it. from: the reply's tuple as it arrived, to:
  * as it is rewritten. request_key, space: room for the request's entry.
  */
 static __always_inline void confirm_flow(const union flow_key *key, flow_t *reply, bool in_new, const struct tuple *from, const struct tuple *to,
 					 union flow_key *request_key, union flow_value *space, const int family)
 {
-	flow_t *request = (flow_t *)space;
 	struct tuple t = reversed(to);
+	flow_t *request;
 
 	flow_key_of(request_key, &t, family);
-	__builtin_memset(space, 0, sizeof(*space));
-	t = reversed(from);
-	set_flow_tuple(request, &t, family);
-	request->frontend = reply->frontend;
-	request->backend = reply->backend;
-	request->generation = reply->generation;
-	request->seen = reply->seen;
-	/* the request acts where the reply does not, except for what is sent at ingress both ways */
-	request->flags = (reply->flags & (FLOW_SEND | FLOW_HAIRPIN | FLOW_NODE)) | FLOW_CONFIRMED;
-	if (reply->flags & FLOW_NODE)
-		request->flags |= FLOW_EGRESS | FLOW_SEND;
+	request = lookup_new_flow(request_key, family);
+	if (request && request->backend == reply->backend && request->generation == reply->generation) {
+		request->flags |= FLOW_CONFIRMED; /* and it keeps its next hop */
+	} else {
+		request = (flow_t *)space;
+		__builtin_memset(space, 0, sizeof(*space));
+		t = reversed(from);
+		set_flow_tuple(request, &t, family);
+		request->frontend = reply->frontend;
+		request->backend = reply->backend;
+		request->generation = reply->generation;
+		request->seen = reply->seen;
+		/* the request acts where the reply does not, except for what is sent at ingress both ways */
+		request->flags = (reply->flags & (FLOW_SEND | FLOW_HAIRPIN | FLOW_NODE)) | FLOW_CONFIRMED;
+		if (reply->flags & FLOW_NODE)
+			request->flags |= FLOW_EGRESS | FLOW_SEND;
+	}
 	if (insert_flow(request_key, request, BPF_ANY, family))
 		return;
 	reply->flags |= FLOW_CONFIRMED;
