@@ -116,13 +116,17 @@ export function openBench({ object, xdp, loopback = false, manifests, masquerade
   const counts = () =>
     Object.values(Verdict).map((verdict) => Number(maps.verdicts.get(verdict)?.packets.reduce((sum, packets) => sum + packets, 0n) ?? 0n));
 
+  /** As they were left: nobody else runs the programs. */
+  let before = counts();
+
   /** The one verdict that moved, by one, while something ran. */
   function counted<T>(what: string, runs: () => T): { result: T; verdict: VerdictName } {
-    const before = counts();
     const result = runs();
-    const moved = counts().flatMap((count, index) =>
+    const now = counts();
+    const moved = now.flatMap((count, index) =>
       new Array<string>(count - before[index]!).fill(nameOf(Verdict, Object.values(Verdict)[index]!)!),
     );
+    before = now;
     assert.equal(moved.length, 1, `${what}: verdicts counted: ${moved.join(', ') || 'none'}`);
     return { result, verdict: moved[0]! };
   }
