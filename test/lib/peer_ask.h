@@ -82,6 +82,15 @@ static void print_endpoint(const char *name, const struct endpoint *endpoint)
 	printf(",\"%s\":\"%s\",\"%sPort\":%u", name, endpoint_text(endpoint, text), name, endpoint_port(endpoint));
 }
 
+/* Segments that this connection sent more than once; 0 for UDP. */
+static unsigned int sent_again(int fd)
+{
+	struct tcp_info state = { 0 };
+	socklen_t length = sizeof(state);
+
+	return getsockopt(fd, IPPROTO_TCP, TCP_INFO, &state, &length) ? 0 : state.tcpi_total_retrans;
+}
+
 static int ask(const struct question *question)
 {
 	static char line[65536], reply[65536 + ANSWER_TEXT];
@@ -90,6 +99,7 @@ static int ask(const struct question *question)
 	int fd = open_socket(question->target.address.ss_family, question->type, question->bound ? &question->source : NULL);
 	int error = question->unconnected ? 0 : connect_within(fd, &question->target, question->timeout_ms);
 	int64_t connected = now_us();
+	unsigned int again = sent_again(fd);
 	struct answer answer;
 	char *rest;
 
@@ -122,7 +132,7 @@ static int ask(const struct question *question)
 	}
 	if (question->type == SOCK_DGRAM)
 		print_endpoint("from", &from);
-	printf(",\"connectMs\":%.1f,\"ms\":%.1f}\n", (double)(connected - start) / 1000, (double)(now_us() - start) / 1000);
+	printf(",\"connectMs\":%.1f,\"synsAgain\":%u,\"ms\":%.1f}\n", (double)(connected - start) / 1000, again, (double)(now_us() - start) / 1000);
 	close(fd);
 	return 0;
 }

@@ -29,6 +29,8 @@ export type Answer =
       readonly from?: string;
       readonly fromPort?: number;
       readonly connectMs: number;
+      /** SYNs sent again: one was lost. Time alone says only that the machine was slow. */
+      readonly synsAgain: number;
       readonly ms: number;
     };
 
@@ -164,7 +166,7 @@ export function openWireRunner(lab: Lab): WireRunner {
       assert.deepEqual([answer.peer, answer.peerPort], [flow.address, flow.port], 'the frontend, as the client knows it');
     if (answer.from !== undefined)
       assert.deepEqual([answer.from, answer.fromPort], [flow.address, flow.port], 'the answer comes from the frontend');
-    assert.ok(answer.connectMs < 900, `connected after ${answer.connectMs} ms: a SYN was lost`);
+    assert.equal(answer.synsAgain, 0, `connected after ${answer.connectMs} ms: a SYN was lost`);
     return answer.name;
   }
 
