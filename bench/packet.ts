@@ -25,6 +25,9 @@ interface Plan {
 const full: Plan = { scale: { flows: 10_000, few: 10, many: 10_000 }, rounds: 20, repeat: 100_000 };
 const smoke: Plan = { scale: { flows: 100, few: 10, many: 200 }, rounds: 1, repeat: 500 };
 
+/** Packets of each flow in a run: its first finds the caches cold. */
+const VISITS = 20;
+
 /** enum bpf_attach_type, and linux/if_link.h. */
 const BPF_XDP = 37;
 const XDP_FLAGS_DRV_MODE = 1 << 2;
@@ -51,7 +54,7 @@ function measure({ driver, references }: Bench, rows: readonly Row[], plan: Plan
   const times = rows.map((row): Times => ({ row, gross: [], empty: [] }));
   for (let round = 0; round < plan.rounds; round++) {
     for (const { row, gross, empty } of times) {
-      const repeat = row.repeat ?? plan.repeat;
+      const repeat = row.repeat ?? Math.max(plan.repeat, VISITS * row.flows);
       empty.push(driver.run(references.empty(row.hook), row.turn, repeat).grossNs);
       try {
         gross.push(row.run(repeat));
