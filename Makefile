@@ -90,7 +90,7 @@ build: deps ## compile the BPF objects and the addon into build/
 	@$(MAKE) --no-print-directory compile
 
 .PHONY: compile
-compile: $(OBJECTS) $(BENCH_OBJECTS) build/sluice.node $(PEERS) $(PASS)
+compile: $(OBJECTS) $(BENCH_OBJECTS) build/bench/connect build/sluice.node $(PEERS) $(PASS)
 	@:
 
 build/bpf/%.o: bpf/%.bpf.c Makefile
@@ -110,6 +110,11 @@ build/bench/%.o: bench/bpf/%.bpf.c Makefile
 	@echo "  clang    $<"
 	@clang $(BPF_CFLAGS) -c $< -o $@
 	@llvm-strip -g $@
+
+build/bench/%: bench/%.c Makefile
+	@mkdir -p $(@D)
+	@echo "  cc       $<"
+	@cc $(CFLAGS) $< -o $@
 
 build/native/%.o: native/%.c Makefile
 	@mkdir -p $(@D)

@@ -12,6 +12,9 @@ export type Where = 'remote' | 'local';
 
 /** Ports that every backend has. */
 export const backendPort = 8080;
+/** Ports of every ClusterIP. */
+const remotePort = 80;
+export const localPort = 81;
 /** Port of the first Service; the next has the next. */
 const nodePorts: Readonly<Record<Where, number>> = { remote: 30000, local: 40000 };
 /** Local pods of all Services together: as many as a node has. */
@@ -38,17 +41,31 @@ function podAddress(where: Where, family: Family, index: number, pod: number): s
   return `${where === 'remote' ? '10.128' : '10.1'}.${number >> 8}.${number & 255}`;
 }
 
+/** Index of the first Service is 0, its address the second of the prefix: the first is no host's. */
+export function clusterIPOf(family: Family, index: number): string {
+  const number = index + 1;
+  return family === 4 ? `10.${96 + (number >> 16)}.${(number >> 8) & 255}.${number & 255}` : `fd96::${hex(number)}`;
+}
+
+/** Addresses of the pods behind the local port of a Service. */
+export function localPodsOf(family: Family, index: number): string[] {
+  return [0, 1].map((pod) => podAddress('local', family, index, pod));
+}
+
 /** A NodePort Service with `remote` and `local` ports of each protocol, and its slices. */
 function manifestsOf(index: number, families: readonly Family[], protocols: readonly Protocol[]): Raw[] {
   const name = `bench-${index}`;
-  const address = (family: Family) =>
-    family === 4 ? `10.${96 + (index >> 16)}.${(index >> 8) & 255}.${index & 255}` : `fd96::${hex(index + 1)}`;
   const wheres: readonly Where[] = ['remote', 'local'];
   const portName = (where: Where, protocol: Protocol) => `${where}-${protocol.toLowerCase()}`;
-  const ports = wheres.flatMap((where, at) =>
-    protocols.map((protocol) => ({ name: portName(where, protocol), protocol, port: 80 + at, nodePort: nodePortOf(where, index) })),
+  const ports = wheres.flatMap((where) =>
+    protocols.map((protocol) => ({
+      name: portName(where, protocol),
+      protocol,
+      port: where === 'local' ? localPort : remotePort,
+      nodePort: nodePortOf(where, index),
+    })),
   );
-  const clusterIPs = families.map(address);
+  const clusterIPs = families.map((family) => clusterIPOf(family, index));
   const slices = families.flatMap((family) =>
     wheres.map((where) => {
       const endpoints = [0, 1].map((pod) => ({

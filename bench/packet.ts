@@ -7,6 +7,7 @@ import { parseArgs } from 'node:util';
 import { loadNative } from '../control/kernel/addon.ts';
 import type { Native } from '../control/kernel/native.ts';
 import { modelOf } from './cluster.ts';
+import { measureConnections } from './connect.ts';
 import { type Datapath, nicIndex, openDatapath } from './datapath.ts';
 import { openDriver } from './driver.ts';
 import { enterOwnNamespace, makeNic } from './namespace.ts';
@@ -20,10 +21,12 @@ interface Plan {
   readonly rounds: number;
   /** Iterations of a run, where the row has no number of its own. */
   readonly repeat: number;
+  /** Connections each way in a round of those. */
+  readonly pairs: number;
 }
 
-const full: Plan = { scale: { flows: 10_000, few: 10, many: 10_000 }, rounds: 20, repeat: 100_000 };
-const smoke: Plan = { scale: { flows: 100, few: 10, many: 200 }, rounds: 1, repeat: 500 };
+const full: Plan = { scale: { flows: 10_000, few: 10, many: 10_000 }, rounds: 20, repeat: 100_000, pairs: 500 };
+const smoke: Plan = { scale: { flows: 100, few: 10, many: 200 }, rounds: 1, repeat: 500, pairs: 5 };
 
 /** Packets of each flow in a run: its first finds the caches cold. */
 const VISITS = 20;
@@ -71,8 +74,11 @@ if (process.getuid?.() !== 0) throw new Error('the benchmark loads BPF programs:
 enterOwnNamespace(import.meta.filename, process.argv.slice(2));
 makeNic();
 const plan = values.smoke ? smoke : full;
-const bench = openBench(loadNative(), plan.scale);
-const report = reportOf(measure(bench, rowsOf(bench), plan), plan.rounds);
+const native = loadNative();
+const bench = openBench(native, plan.scale);
+const times = measure(bench, rowsOf(bench), plan);
+const connections = measureConnections(native, bench.datapaths.get(plan.scale.few)!.live, plan.pairs, plan.rounds);
+const report = reportOf(times, connections, plan.rounds);
 for (const line of linesOf(report)) console.log(line);
 const out = values.out ?? join(import.meta.dirname, 'out', 'packet.json');
 mkdirSync(dirname(out), { recursive: true });

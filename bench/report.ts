@@ -2,6 +2,7 @@
 
 import { cpus, loadavg, release } from 'node:os';
 import { align } from '../control/cli/table.ts';
+import type { Connections } from './connect.ts';
 import type { Row } from './row.ts';
 
 /** Times of one row, a value a round. */
@@ -33,6 +34,8 @@ export interface Report {
   /** The driver and an empty program, which every row is net of. */
   readonly emptyNs: Readonly<Record<string, number>>;
   readonly rows: readonly Line[];
+  /** Through the socket hook. */
+  readonly connections: Connections;
 }
 
 function least(values: readonly number[]): number {
@@ -51,7 +54,7 @@ function referenceOf({ row }: Times, all: readonly Times[]): Times | undefined {
   return alike.toSorted((a, b) => likeness(b.row) - likeness(a.row))[0];
 }
 
-export function reportOf(times: readonly Times[], rounds: number): Report {
+export function reportOf(times: readonly Times[], connections: Connections, rounds: number): Report {
   const net = ({ gross, empty }: Times) => least(gross) - least(empty);
   const rows = times.map((one): Line => {
     const { path, hook, family, protocol, flows, services } = one.row;
@@ -69,7 +72,7 @@ export function reportOf(times: readonly Times[], rounds: number): Report {
   );
   const [load = 0] = loadavg();
   const machine = { cpu: cpus()[0]?.model ?? 'unknown', cpus: cpus().length, kernel: release(), load: Math.round(100 * load) / 100 };
-  return { machine, rounds, emptyNs, rows };
+  return { machine, rounds, emptyNs, rows, connections };
 }
 
 const columns = [
@@ -86,7 +89,7 @@ const columns = [
 ];
 
 /** The report's lines. */
-export function* linesOf({ machine, rounds, emptyNs, rows }: Report): Generator<string> {
+export function* linesOf({ machine, rounds, emptyNs, rows, connections }: Report): Generator<string> {
   const cells = rows.map((row) => [
     row.path,
     row.hook,
@@ -100,6 +103,9 @@ export function* linesOf({ machine, rounds, emptyNs, rows }: Report): Generator<
     row.reference?.replace('reference: ', '') ?? '',
   ]);
   yield* align(columns, cells);
+  yield '';
+  const { directNs, serviceNs, ratio } = connections;
+  yield `connect, request, close: ${directNs} ns directly to a pod, ${serviceNs} ns through a ClusterIP and the socket hook: ${ratio} of the rate.`;
   yield '';
   yield `ns a packet, net of the restoring driver and an empty program (xdp ${emptyNs.xdp}, tc ${emptyNs.tc}); ${rounds} interleaved rounds.`;
   yield 'Established flows have their next hop: its age of ten seconds is off here. New flows: each packet is another client, tables emptied between rounds.';

@@ -55,6 +55,8 @@ test('bench: a row has numbers, and the table a line for it', () => {
     for (const name of ['nsMin', 'nsMedian'] satisfies (keyof Line)[]) assert(Number.isInteger(row[name]), `${row.path}: ${name}`);
     assert(table.includes(row.path), row.path);
   }
+  const { directNs, serviceNs, ratio } = report.connections;
+  for (const number of [directNs, serviceNs, ratio]) assert(number > 0);
   assert(report.machine.cpu !== '' && report.machine.kernel !== '');
 });
 
