@@ -13,7 +13,7 @@ import { objectPath } from '../control/kernel/preconditions.ts';
 import { backendPort, clusterIPOf, localPodsOf, localPort } from './cluster.ts';
 import type { Datapath } from './datapath.ts';
 
-/** Medians of the rounds, in ns a connection. `ratio`: the share of the direct rate that is left. */
+/** Medians of the rounds' medians, in ns a connection. `ratio`: the share of the direct rate that is left, round by round. */
 export interface Connections {
   readonly directNs: number;
   readonly serviceNs: number;
