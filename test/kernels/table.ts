@@ -42,7 +42,7 @@ export function growth(old: Counts, now: Counts): string[] {
   );
 }
 
-/** The text with its table replaced; the table ends it where there was none. */
+/** The text with its table replaced. Throws an Error where it has none. */
 export function replaceTable(text: string, counts: Counts): string {
   const series = [...new Set([...counts.values()].flatMap((row) => [...row.keys()]))].sort((a, b) =>
     a.localeCompare(b, 'en', { numeric: true }),
@@ -53,9 +53,9 @@ export function replaceTable(text: string, counts: Counts): string {
     line(['---', ...series.map(() => '---:')]),
     ...[...counts].map(([program, row]) => line([program, ...series.map((name) => row.get(name)?.toLocaleString('en') ?? '')])),
   ];
-  const lines = text.trimEnd().split('\n');
+  const lines = text.split('\n');
   const first = lines.findIndex(isRow);
+  if (first < 0) throw new Error('the text has no table');
   const rest = lines.filter((each) => !isRow(each));
-  const at = first < 0 ? rest.length : first;
-  return `${[...rest.slice(0, at), ...table, ...rest.slice(at)].join('\n')}\n`;
+  return [...rest.slice(0, first), ...table, ...rest.slice(first)].join('\n');
 }
