@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import fc from 'fast-check';
-import { buildModel, type ModelOptions } from '../control/model/build.ts';
+import { buildModel, changedIn, type ModelOptions } from '../control/model/build.ts';
 import { SERVICE_LIMITS } from '../control/model/limits.ts';
 import type { Backend, Model, NodeFacts, ServicePort } from '../control/model/model.ts';
 import { nodeFacts, nodePortAddresses, podPrefixes } from '../control/model/node.ts';
@@ -418,6 +418,54 @@ describe('which endpoints take new connections', () => {
   });
 });
 
+describe('what a load balancer that asks is told (12.1)', () => {
+  const here = { nodeName: 'here' };
+  const local: Raw = { type: 'LoadBalancer', externalTrafficPolicy: 'Local', healthCheckNodePort: 31_000 };
+  const check = (spec: Raw, ...manifests: Raw[]) => build([service('web', spec), ...manifests]).services.get('default/web')?.healthCheck;
+  const pods = slice('web', 's', [
+    endpoint('10.1.0.1', here),
+    endpoint('10.1.0.2', { ...here, conditions: { ready: false, serving: true, terminating: true } }),
+    endpoint('10.1.0.3', { nodeName: 'there' }),
+    endpoint('10.1.0.4'),
+  ]);
+
+  it('ready endpoints of this node count, those that terminate do not', () => {
+    assert.deepEqual(check(local, pods), { port: 31_000, localEndpoints: new Map([[4, 1]]) });
+  });
+  it('only terminating ones: none, although they are served', () => {
+    const terminating = slice('web', 's', [
+      endpoint('10.1.0.2', { ...here, conditions: { ready: false, serving: true, terminating: true } }),
+    ]);
+    assert.deepEqual(check(local, terminating)?.localEndpoints.get(4), 0);
+  });
+  it('an address that serves two ports counts once', () => {
+    const ports = ['a', 'b'].map((name, index) => ({ name, port: 80 + index }));
+    const both = slice('web', 's', [endpoint('10.1.0.1', here)], {
+      ports: ports.map(({ name }) => ({ name, port: 8080, protocol: 'TCP' })),
+    });
+    assert.deepEqual(check({ ...local, ports }, both)?.localEndpoints.get(4), 1);
+  });
+  it('families are counted apart, so that a pod with both is one', () => {
+    const spec = { ...local, clusterIPs: ['10.96.0.10', 'fd96::10'], clusterIP: '10.96.0.10' };
+    const model = check(spec, pods, slice('web', 's6', [endpoint('fd01::1', here)]));
+    assert.deepEqual(
+      model?.localEndpoints,
+      new Map([
+        [4, 1],
+        [6, 1],
+      ]),
+    );
+  });
+  it('nobody asks under another policy, another type, or without a port', () => {
+    for (const spec of [{ externalTrafficPolicy: 'Cluster' }, { type: 'NodePort' }, { healthCheckNodePort: 0 }])
+      assert.equal(check({ ...local, ...spec }, pods), undefined);
+  });
+  it('a port that is none costs the health check alone', () => {
+    const model = build([service('web', { ...local, healthCheckNodePort: 70_000 }), pods]);
+    assert.deepEqual([model.services.get('default/web')?.healthCheck, reasons(model)], [undefined, ['InvalidPort']]);
+  });
+});
+
 describe('source ranges and affinity', () => {
   const status = { loadBalancer: { ingress: [{ ip: '192.0.2.1' }, { ip: '2001:db8::1' }] } };
   const both = { clusterIPs: ['10.96.0.10', 'fd00::a'] };
@@ -579,6 +627,10 @@ describe('a model built from the one before', () => {
           const objects = store.snapshot([]);
           const now = buildModel(objects, facts, OPTIONS, previous);
           assert.deepEqual(now, buildModel(objects, facts, OPTIONS));
+          const changed = previous && changedIn(now);
+          for (const key of changed ? new Set([...now.services.keys(), ...previous!.services.keys()]) : []) {
+            if (now.services.get(key) !== previous!.services.get(key)) assert.ok(changed!.has(key), `${key} is told as changed`);
+          }
           for (const { ports } of now.services.values()) {
             for (const port of ports) {
               const all = [...new Set([...port.cluster, ...port.local, ...port.draining])];

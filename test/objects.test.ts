@@ -19,12 +19,13 @@ const readSlice = (value: Raw): EndpointSlice => only<EndpointSlice>(value);
 
 describe('a Service', () => {
   it('is read with the defaults of the API', () => {
-    assert.deepEqual(readService(service('shop/web', {}, { metadata: { creationTimestamp: '2026-01-02T03:04:05Z' } })), {
+    assert.deepEqual(readService(service('shop/web', {}, { metadata: { uid: 'a-uid', creationTimestamp: '2026-01-02T03:04:05Z' } })), {
       kind: 'Service',
       key: 'shop/web',
       namespace: 'shop',
       name: 'web',
       origin: 'file.yaml',
+      uid: 'a-uid',
       created: Date.UTC(2026, 0, 2, 3, 4, 5),
       proxyName: undefined,
       type: 'ClusterIP',
@@ -37,6 +38,7 @@ describe('a Service', () => {
       internalLocal: false,
       externalLocal: false,
       affinitySeconds: 0,
+      healthCheckNodePort: 0,
       refused: false,
       problems: [],
     });
@@ -259,6 +261,20 @@ describe('an EndpointSlice', () => {
     assert.deepEqual([read.key, read.service, read.family, read.problems], ['shop/web-1', 'shop/web', 4, []]);
   });
 
+  it('says when what changed it happened; one that cannot be read says nothing', () => {
+    const at = (time: unknown) =>
+      readSlice(
+        slice('web', 'web-1', ['10.0.0.1'], {
+          metadata: {
+            annotations: { 'endpoints.kubernetes.io/last-change-trigger-time': time },
+            labels: { 'kubernetes.io/service-name': 'web' },
+          },
+        }),
+      );
+    assert.equal(at('2026-01-02T03:04:05.25Z').triggeredAt, Date.UTC(2026, 0, 2, 3, 4, 5, 250));
+    for (const time of ['yesterday', '', null, 7]) assert.deepEqual([at(time).triggeredAt, at(time).problems], [0, []]);
+  });
+
   const ignored: [sentence: string, more: Raw][] = [
     ['labelled headless (1.3)', { metadata: { labels: { 'kubernetes.io/service-name': 'web', 'service.kubernetes.io/headless': '' } } }],
     ['without a Service (1.4)', { metadata: { labels: {} } }],
@@ -347,6 +363,23 @@ describe('a Node', () => {
     });
     assert.deepEqual([read.addresses, read.zone, read.podCIDRs], [['192.168.0.2', 'fd00::9'], 'z1', ['10.1.0.0/24', 'fd01::/64']]);
   });
+  const leaving: [sentence: string, spec: Raw, metadata: Raw, expected: boolean][] = [
+    ['is there to stay', { taints: [{ key: 'node.kubernetes.io/unschedulable', effect: 'NoSchedule' }] }, {}, false],
+    ['that is being deleted leaves (12.3)', {}, { deletionTimestamp: '2026-01-02T03:04:05Z' }, true],
+    [
+      'that the autoscaler is about to delete leaves (12.3)',
+      { taints: [{ key: 'ToBeDeletedByClusterAutoscaler', value: '1767322800' }] },
+      {},
+      true,
+    ],
+    ['with taints that are none stays', { taints: 'ToBeDeletedByClusterAutoscaler' }, {}, false],
+  ];
+  for (const [sentence, spec, metadata, expected] of leaving) {
+    it(sentence, () => {
+      const raw = node('a', ['192.168.0.2'], undefined, spec);
+      assert.equal(only<Node>({ ...raw, metadata: { name: 'a', ...metadata } }).leaving, expected);
+    });
+  }
   it('without podCIDRs has its podCIDR', () => {
     assert.deepEqual(only<Node>(node('a', [], undefined, { podCIDR: '10.1.0.0/24' })).podCIDRs, ['10.1.0.0/24']);
   });

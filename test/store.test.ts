@@ -20,6 +20,18 @@ describe('a snapshot', () => {
     assert.equal(store.snapshot([]), first);
   });
 
+  it('counts the changes of Services and slices, and not what an equal object brings', () => {
+    const store = objectStore();
+    put(store, service('web'), service('web'), slice('web', 'a', ['10.0.0.1']), slice('web', 'a', ['10.0.0.2']));
+    const first = store.snapshot([]);
+    assert.deepEqual(first.changes, { services: 1, slices: 2 });
+    store.remove('Service', 'default/web');
+    store.remove('Service', 'default/web');
+    store.remove('EndpointSlice', 'default/nobody');
+    assert.deepEqual(store.snapshot([]).changes, { services: 2, slices: 2 });
+    assert.deepEqual(first.changes, { services: 1, slices: 2 });
+  });
+
   it('does not change afterwards', () => {
     const store = objectStore();
     put(store, service('web'), slice('web', 'a', ['10.0.0.1']));

@@ -7,7 +7,7 @@ import { type Complaints, complaintsAbout } from './complaints.ts';
 import { type Candidate, countEndpoints, joinEndpoints, type Offers, offersOf } from './endpoints.ts';
 import { type Addresses, addressesOf, frontendsOf, strayAddresses } from './frontends.ts';
 import { SERVICE_LIMITS } from './limits.ts';
-import type { Address, Family, Model, ModelService, NodeFacts, Prefix, Problem, ServicePort } from './model.ts';
+import type { Address, Family, HealthCheck, Model, ModelService, NodeFacts, Prefix, Problem, ServicePort } from './model.ts';
 import { type DetectLocal, nodeProblems } from './node.ts';
 import { chooseEndpoints } from './policy.ts';
 
@@ -31,6 +31,7 @@ interface Memory {
   readonly context: string;
   readonly objects: Objects;
   readonly built: ReadonlyMap<string, Built>;
+  readonly changed: ReadonlySet<string> | undefined;
 }
 
 const memories = new WeakMap<Model, Memory>();
@@ -106,6 +107,22 @@ function isExternalLocal(service: Service): boolean {
   return service.externalLocal && (service.type === 'NodePort' || service.type === 'LoadBalancer' || service.externalIPs.length > 0);
 }
 
+/** kube-proxy: ready endpoints only, so that the load balancer looks elsewhere while the last ones that terminate still serve (12.1). */
+function healthCheckOf(service: Service, offers: OffersByFamily, node: NodeFacts): HealthCheck | undefined {
+  if (service.healthCheckNodePort === 0 || !service.externalLocal) return undefined;
+  const localEndpoints = new Map<Family, number>();
+  for (const [family, offered] of offers) {
+    const addresses = new Set<Address>();
+    for (const port of service.ports) {
+      for (const { endpoint, backend } of joinEndpoints(offered, port.name, port.protocol, node.name)) {
+        if (backend.local && endpoint.ready) addresses.add(endpoint.address);
+      }
+    }
+    localEndpoints.set(family, addresses.size);
+  }
+  return { port: service.healthCheckNodePort, localEndpoints };
+}
+
 /** The ports of a Service in every family it has. */
 function buildPorts(service: Service, families: readonly Addresses[], offers: OffersByFamily, context: Context) {
   const { node } = context;
@@ -173,7 +190,8 @@ function buildService(service: Service, slices: readonly EndpointSlice[], contex
   problems.push(...complaints.problems());
   if (over) return skip(problems);
   const { ports, zoneMissing } = buildPorts(service, families, offers, context);
-  return { result: { key: service.key, ports, created: service.created, problems }, problems, zoneMissing };
+  const healthCheck = healthCheckOf(service, offers, context.node);
+  return { result: { key: service.key, ports, created: service.created, healthCheck, problems }, problems, zoneMissing };
 }
 
 function serviceCIDRsOf(objects: Objects, options: ModelOptions): Prefix[] {
@@ -211,12 +229,18 @@ function* differences<V>(now: ReadonlyMap<string, V>, before: ReadonlyMap<string
   for (const key of before.keys()) if (!now.has(key)) yield key;
 }
 
+interface Services {
+  readonly built: ReadonlyMap<string, Built>;
+  readonly changed: ReadonlySet<string> | undefined;
+}
+
 /** What every Service became, in the order of the objects: taken over where nothing it is made of changed. */
-function buildServices(objects: Objects, context: Context, known: Memory | undefined): ReadonlyMap<string, Built> {
+function buildServices(objects: Objects, context: Context, known: Memory | undefined): Services {
   const buildOne = (service: Service): Built => buildService(service, objects.slices.get(service.key) ?? NO_SLICES, context);
-  if (known === undefined) return new Map([...objects.services].map(([key, service]) => [key, buildOne(service)]));
+  if (known === undefined)
+    return { built: new Map([...objects.services].map(([key, service]) => [key, buildOne(service)])), changed: undefined };
   const changed = new Set([...differences(objects.services, known.objects.services), ...differences(objects.slices, known.objects.slices)]);
-  if (changed.size === 0) return known.built;
+  if (changed.size === 0) return { built: known.built, changed };
   const built = new Map(known.built);
   let grown = false;
   for (const key of changed) {
@@ -225,7 +249,8 @@ function buildServices(objects: Objects, context: Context, known: Memory | undef
     if (service === undefined) built.delete(key);
     else built.set(key, buildOne(service));
   }
-  return grown ? new Map([...objects.services.keys()].map((key) => [key, built.get(key)!])) : built;
+  const ordered = grown ? new Map([...objects.services.keys()].map((key) => [key, built.get(key)!])) : built;
+  return { built: ordered, changed };
 }
 
 /** The honoured ones. */
@@ -244,11 +269,16 @@ export function buildModel(objects: Objects, node: NodeFacts, options: ModelOpti
   const common = JSON.stringify([node.name, node.zone, node.primaryAddresses, serviceCIDRs, options.serviceProxyName]);
   const memory = previous === undefined ? undefined : memories.get(previous);
   const context: Context = { node, serviceProxyName: options.serviceProxyName, inServiceCIDR: insideOf(serviceCIDRs) };
-  const built = buildServices(objects, context, memory?.context === common ? memory : undefined);
+  const { built, changed } = buildServices(objects, context, memory?.context === common ? memory : undefined);
   const services = previous !== undefined && built === memory?.built ? previous.services : servicesOf(built);
   const problems = [...otherProblems(objects, node, options, built)];
   for (const one of built.values()) for (const problem of one.problems) problems.push(problem);
   const model: Model = { services, node, serviceCIDRs, problems };
-  memories.set(model, { context: common, objects, built });
+  memories.set(model, { context: common, objects, built, changed });
   return model;
+}
+
+/** Keys of the Services, there or gone, that may differ from the Model that this one was built after. Undefined: any may. */
+export function changedIn(model: Model): ReadonlySet<string> | undefined {
+  return memories.get(model)?.changed;
 }

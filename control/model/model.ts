@@ -77,6 +77,14 @@ export interface ServicePort {
   readonly selfAllowed: boolean;
 }
 
+/** What a load balancer that asks this node is told of a Service (12.1). */
+export interface HealthCheck {
+  /** spec.healthCheckNodePort. */
+  readonly port: number;
+  /** Distinct addresses of ready endpoints on this node, of all ports, in each family the Service has. */
+  readonly localEndpoints: ReadonlyMap<Family, number>;
+}
+
 /** One honourable Service. Refused or skipped Services are not here, their reason is in problems. */
 export interface ModelService {
   /** `namespace/name`. */
@@ -84,6 +92,8 @@ export interface ModelService {
   readonly ports: readonly ServicePort[];
   /** creationTimestamp in ms since the epoch, 0 where unknown; the older Service keeps a disputed frontend. */
   readonly created: number;
+  /** Undefined: no load balancer asks, since its type is another or its externalTrafficPolicy is not Local. */
+  readonly healthCheck: HealthCheck | undefined;
   readonly problems: readonly Problem[];
 }
 

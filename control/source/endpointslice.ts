@@ -4,11 +4,12 @@
 import { familyOf } from '../address.ts';
 import { type Complaints, complaintsAbout, shown } from '../model/complaints.ts';
 import type { Family } from '../model/model.ts';
-import { booleanMember, isIntegerWithin, listMember, member, readUnicast, stringMember } from './fields.ts';
+import { booleanMember, isIntegerWithin, listMember, member, readUid, readUnicast, stringMember } from './fields.ts';
 import type { Endpoint, EndpointSlice, SlicePort } from './objects.ts';
 import { SERVICE_PROXY_NAME } from './service.ts';
 
 const SERVICE_NAME = 'kubernetes.io/service-name';
+const TRIGGER_TIME = 'endpoints.kubernetes.io/last-change-trigger-time';
 const HEADLESS = 'service.kubernetes.io/headless';
 const NONE: readonly string[] = [];
 
@@ -68,11 +69,19 @@ function readEndpoint(value: unknown, family: Family, path: string, complaints: 
   };
 }
 
+/** Only a measurement hangs on it: one that cannot be read is none. */
+function readTriggerTime(metadata: unknown): number {
+  const text = member(member(metadata, 'annotations'), TRIGGER_TIME);
+  const time = typeof text === 'string' ? Date.parse(text) : 0;
+  return Number.isFinite(time) && time > 0 ? time : 0;
+}
+
 /** Reads an EndpointSlice whose identity is already known to be good. Never throws. */
 export function parseEndpointSlice(value: unknown, namespace: string, name: string, origin: string | undefined): EndpointSlice {
   const key = `${namespace}/${name}`;
   const complaints = complaintsAbout(`EndpointSlice ${key}`, origin);
-  const labels = member(member(value, 'metadata'), 'labels');
+  const metadata = member(value, 'metadata');
+  const labels = member(metadata, 'labels');
   const owner = stringMember(labels, SERVICE_NAME, `metadata.labels['${SERVICE_NAME}']`, complaints);
   const proxyName = stringMember(labels, SERVICE_PROXY_NAME, `metadata.labels['${SERVICE_PROXY_NAME}']`, complaints);
   const addressType = member(value, 'addressType');
@@ -82,13 +91,14 @@ export function parseEndpointSlice(value: unknown, namespace: string, name: stri
     complaints.add('addressType', 'InvalidValue', `${shown(addressType)} is none of IPv4, IPv6, FQDN; the slice is ignored`);
   }
   const ignored = !known || owner === undefined || owner === '' || member(labels, HEADLESS) !== undefined;
-  const identity = { kind: 'EndpointSlice' as const, key, origin, proxyName, family };
-  if (ignored) return { ...identity, service: undefined, ports: [], endpoints: [], problems: complaints.problems() };
+  const identity = { kind: 'EndpointSlice' as const, key, origin, uid: readUid(metadata), proxyName, family };
+  if (ignored) return { ...identity, service: undefined, triggeredAt: 0, ports: [], endpoints: [], problems: complaints.problems() };
   const ports = listMember(value, 'ports', 'ports', complaints)
     .map((port, index) => readPort(port, `ports[${index}]`, complaints))
     .filter((port) => port !== undefined);
   const endpoints = listMember(value, 'endpoints', 'endpoints', complaints)
     .map((endpoint, index) => readEndpoint(endpoint, family, `endpoints[${index}]`, complaints))
     .filter((endpoint) => endpoint !== undefined);
-  return { ...identity, service: `${namespace}/${owner}`, ports, endpoints, problems: complaints.problems() };
+  const triggeredAt = readTriggerTime(metadata);
+  return { ...identity, service: `${namespace}/${owner}`, triggeredAt, ports, endpoints, problems: complaints.problems() };
 }

@@ -16,6 +16,12 @@ export function memberAt(value: unknown, ...names: string[]): unknown {
   return names.reduce(member, value);
 }
 
+/** metadata.uid, or empty: nothing depends on it but where an Event is shown. */
+export function readUid(metadata: unknown): string {
+  const uid = member(metadata, 'uid');
+  return typeof uid === 'string' ? uid : '';
+}
+
 /** A string member; anything else than a string is a complaint and undefined. */
 export function stringMember(value: unknown, name: string, path: string, complaints: Complaints): string | undefined {
   const found = member(value, name);

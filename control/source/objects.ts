@@ -9,6 +9,8 @@ export interface Identity {
   readonly key: string;
   /** Where it was read from (a file name), where the source knows. */
   readonly origin: string | undefined;
+  /** metadata.uid: with it an Event is shown beside the object; empty where unknown. */
+  readonly uid: string;
   /** What is wrong with the object itself. */
   readonly problems: readonly Problem[];
 }
@@ -48,6 +50,8 @@ export interface Service extends Identity {
   readonly externalLocal: boolean;
   /** 1..86400; 0: no affinity. */
   readonly affinitySeconds: number;
+  /** 0: none (12.1). */
+  readonly healthCheckNodePort: number;
 }
 
 export interface SlicePort {
@@ -75,6 +79,8 @@ export interface EndpointSlice extends Identity {
   readonly service: string | undefined;
   readonly proxyName: string | undefined;
   readonly family: Family;
+  /** Annotation endpoints.kubernetes.io/last-change-trigger-time in ms since the epoch: when what changed the slice happened; 0: not said. */
+  readonly triggeredAt: number;
   readonly ports: readonly SlicePort[];
   readonly endpoints: readonly Endpoint[];
 }
@@ -86,6 +92,8 @@ export interface Node extends Identity {
   /** The node's primary address of each family: InternalIP before ExternalIP, in the order of the object. */
   readonly addresses: readonly Address[];
   readonly podCIDRs: readonly Prefix[];
+  /** It is being deleted, or the cluster autoscaler is about to: load balancers are to look elsewhere (12.3). */
+  readonly leaving: boolean;
 }
 
 export interface ServiceCIDR extends Identity {
@@ -106,6 +114,8 @@ export interface Objects {
   readonly slices: ReadonlyMap<string, readonly EndpointSlice[]>;
   readonly nodes: ReadonlyMap<string, Node>;
   readonly serviceCIDRs: ReadonlyMap<string, ServiceCIDR>;
+  /** Services, and slices, that came, changed or went until now, one for each time. */
+  readonly changes: { readonly services: number; readonly slices: number };
   /** What is wrong with the source itself: a file that does not parse, an object defined twice. */
   readonly problems: readonly Problem[];
 }

@@ -5,10 +5,12 @@ import { addressKind, familyOf, parseAddress, parsePrefix } from '../address.ts'
 import { type Complaints, complaintsAbout, shown } from '../model/complaints.ts';
 import type { Address, Family, Prefix, Problem } from '../model/model.ts';
 import { parseEndpointSlice } from './endpointslice.ts';
-import { listMember, member, memberAt, stringMember } from './fields.ts';
+import { listMember, member, memberAt, readUid, stringMember } from './fields.ts';
 import type { Kind, KubeObject, Node, ServiceCIDR } from './objects.ts';
 import { parseService } from './service.ts';
 
+/** Taint of a node that the cluster autoscaler is about to delete. */
+const TO_BE_DELETED = 'ToBeDeletedByClusterAutoscaler';
 const ZONE = 'topology.kubernetes.io/zone';
 
 /** Lists inside Lists are taken apart so deep. */
@@ -68,6 +70,13 @@ function readPrefixes(owner: unknown, name: string, path: string, complaints: Co
   return [...prefixes];
 }
 
+/** kube-proxy: the node is no longer eligible for a load balancer's connections (12.3). */
+function isLeaving(value: unknown): boolean {
+  if (member(member(value, 'metadata'), 'deletionTimestamp') !== undefined) return true;
+  const taints = member(member(value, 'spec'), 'taints');
+  return Array.isArray(taints) && taints.some((taint) => member(taint, 'key') === TO_BE_DELETED);
+}
+
 function parseNode(value: unknown, key: string, origin: string | undefined): Node {
   const complaints = complaintsAbout(`Node ${key}`, origin);
   const zone = stringMember(memberAt(value, 'metadata', 'labels'), ZONE, `metadata.labels['${ZONE}']`, complaints);
@@ -77,13 +86,23 @@ function parseNode(value: unknown, key: string, origin: string | undefined): Nod
   const podCIDRs =
     plural.length > 0 || single === undefined ? plural : readPrefixes({ podCIDR: [single] }, 'podCIDR', 'spec.podCIDR', complaints);
   const addresses = readNodeAddresses(value, complaints);
-  return { kind: 'Node', key, origin, zone: zone === '' ? undefined : zone, addresses, podCIDRs, problems: complaints.problems() };
+  return {
+    kind: 'Node',
+    key,
+    origin,
+    uid: readUid(member(value, 'metadata')),
+    zone: zone === '' ? undefined : zone,
+    addresses,
+    podCIDRs,
+    leaving: isLeaving(value),
+    problems: complaints.problems(),
+  };
 }
 
 function parseServiceCIDR(value: unknown, key: string, origin: string | undefined): ServiceCIDR {
   const complaints = complaintsAbout(`ServiceCIDR ${key}`, origin);
   const cidrs = readPrefixes(member(value, 'spec'), 'cidrs', 'spec.cidrs', complaints);
-  return { kind: 'ServiceCIDR', key, origin, cidrs, problems: complaints.problems() };
+  return { kind: 'ServiceCIDR', key, origin, uid: readUid(member(value, 'metadata')), cidrs, problems: complaints.problems() };
 }
 
 /** The object, or the Problem that it has no identity. */

@@ -5,7 +5,7 @@ import { familyOf, parsePrefix } from '../address.ts';
 import { type Complaints, complaintsAbout, shown } from '../model/complaints.ts';
 import { SERVICE_LIMITS } from '../model/limits.ts';
 import type { Address, Prefix } from '../model/model.ts';
-import { isIntegerWithin, listMember, member, memberAt, readUnicast, stringMember } from './fields.ts';
+import { isIntegerWithin, listMember, member, memberAt, readUid, readUnicast, stringMember } from './fields.ts';
 import type { PortSpec, Service, ServiceType } from './objects.ts';
 
 const TYPES: readonly ServiceType[] = ['ClusterIP', 'NodePort', 'LoadBalancer', 'ExternalName'];
@@ -189,6 +189,15 @@ function readCreated(metadata: unknown): number {
   return Number.isFinite(time) && time > 0 ? time : 0;
 }
 
+/** kube-proxy: it counts only where a load balancer asks nodes for local endpoints (12.1); the API server gives it to no other. */
+function readHealthCheckNodePort(spec: unknown, reading: Reading): number {
+  const port = member(spec, 'healthCheckNodePort') ?? 0;
+  if (isIntegerWithin(port, 0, 65535)) return port;
+  const message = `${shown(port)} is not a port number, 1 to 65535; no health check of this Service is served`;
+  reading.complaints.add('spec.healthCheckNodePort', 'InvalidPort', message);
+  return 0;
+}
+
 /** Reads a Service whose identity is already known to be good. Never throws. */
 export function parseService(value: unknown, namespace: string, name: string, origin: string | undefined): Service {
   const key = `${namespace}/${name}`;
@@ -215,6 +224,7 @@ export function parseService(value: unknown, namespace: string, name: string, or
     namespace,
     name,
     origin,
+    uid: readUid(metadata),
     created: readCreated(metadata),
     proxyName: stringMember(member(metadata, 'labels'), SERVICE_PROXY_NAME, `metadata.labels['${SERVICE_PROXY_NAME}']`, complaints),
     type,
@@ -227,6 +237,7 @@ export function parseService(value: unknown, namespace: string, name: string, or
     internalLocal: readPolicy(spec, 'internalTrafficPolicy', reading),
     externalLocal: readPolicy(spec, 'externalTrafficPolicy', reading),
     affinitySeconds: skipped ? 0 : readAffinity(spec, reading),
+    healthCheckNodePort: type === 'LoadBalancer' ? readHealthCheckNodePort(spec, reading) : 0,
   };
   return { ...service, refused, problems: complaints.problems() };
 }

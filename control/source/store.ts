@@ -51,17 +51,25 @@ export function objectStore(): ObjectStore {
   const serviceCIDRs = shelf<ServiceCIDR>();
   const slices = new Map<string, EndpointSlice>();
   const groups = shelf<readonly EndpointSlice[]>();
+  let changes: Objects['changes'] = { services: 0, slices: 0 };
   let last: Objects = {
     services: services.published,
     slices: groups.published,
     nodes: nodes.published,
     serviceCIDRs: serviceCIDRs.published,
+    changes,
     problems: [],
   };
 
   const held = (kind: Kind, key: string): KubeObject | undefined => {
     if (kind === 'EndpointSlice') return slices.get(key);
     return (kind === 'Service' ? services : kind === 'Node' ? nodes : serviceCIDRs).working.get(key);
+  };
+
+  /** Another value each time, so that a snapshot keeps the number it was taken at. */
+  const count = (kind: Kind): void => {
+    if (kind === 'Service') changes = { ...changes, services: changes.services + 1 };
+    if (kind === 'EndpointSlice') changes = { ...changes, slices: changes.slices + 1 };
   };
 
   /** Takes a slice out of the list of its Service, or puts it in, keeping the list sorted by key. */
@@ -83,6 +91,7 @@ export function objectStore(): ObjectStore {
   return {
     put(object) {
       if (isDeepStrictEqual(held(object.kind, object.key), object)) return;
+      count(object.kind);
       if (object.kind === 'EndpointSlice') {
         if (slices.get(object.key)?.service !== object.service) removeSlice(object.key);
         slices.set(object.key, object);
@@ -92,6 +101,8 @@ export function objectStore(): ObjectStore {
       else setOn(serviceCIDRs, object.key, object);
     },
     remove(kind, key) {
+      if (held(kind, key) === undefined) return;
+      count(kind);
       if (kind === 'EndpointSlice') removeSlice(key);
       else if (kind === 'Service') deleteFrom(services, key);
       else if (kind === 'Node') deleteFrom(nodes, key);
@@ -103,6 +114,7 @@ export function objectStore(): ObjectStore {
         slices: publish(groups),
         nodes: publish(nodes),
         serviceCIDRs: publish(serviceCIDRs),
+        changes,
         problems: isDeepStrictEqual(last.problems, problems) ? last.problems : problems,
       };
       const same = (Object.keys(now) as (keyof Objects)[]).every((part) => now[part] === last[part]);

@@ -46,6 +46,7 @@ export function service(key: string, ports: readonly PortWords[], created = 0): 
   return {
     key,
     created,
+    healthCheck: undefined,
     problems: [],
     ports: ports.map((words) => {
       const { name: portName = '', family = 4, protocol = 'TCP', internalLocal = false, externalLocal = false } = words;
