@@ -12,7 +12,7 @@ NPM_STAMP := node_modules/.package-lock.json
 define PACKAGES
 clang           compiles bpf/
 llvm            llvm-strip: takes DWARF out of the objects and leaves BTF
-gcc             compiles native/ and the peers of the wire tests
+gcc             compiles native/ and the peers of the wire tests; brings objcopy
 libc6-dev       the C library's headers
 libbpf-dev      bpf_helpers.h for bpf/, the loader for native/
 libelf-dev      libbpf reads objects with it
@@ -90,7 +90,7 @@ build: deps ## compile the BPF objects and the addon into build/
 	@$(MAKE) --no-print-directory compile
 
 .PHONY: compile
-compile: $(OBJECTS) $(BENCH_OBJECTS) build/bench/connect build/sluice.node $(PEERS) $(PASS)
+compile: $(OBJECTS) $(BENCH_OBJECTS) build/bench/connect build/sluice.node build/sluice.js $(PEERS) $(PASS)
 	@:
 
 build/bpf/%.o: bpf/%.bpf.c Makefile
@@ -121,9 +121,14 @@ build/native/%.o: native/%.c Makefile
 	@echo "  cc       $<"
 	@cc $(CFLAGS) -fPIC -fvisibility=hidden -DNAPI_VERSION=8 -Inode_modules/node-api-headers/include -MMD -MP -c $< -o $@
 
-build/sluice.node: $(ADDON_PARTS)
+# libbpf is inside the addon: it is the one that was tested, whatever the node has. libelf's licence and thread-local data ask for the node's own.
+build/native/libbpf.a: Makefile
+	@mkdir -p $(@D)
+	@objcopy --redefine-sym stderr=libbpf_stderr "$$(cc -print-file-name=libbpf.a)" $@
+
+build/sluice.node: $(ADDON_PARTS) build/native/libbpf.a
 	@echo "  cc       $@"
-	@cc -shared -o $@.new $^ -lbpf -lelf -lz
+	@cc -shared -Wl,--exclude-libs,ALL -Wl,--gc-sections -o $@.new $^ -lelf -lz
 	@mv $@.new $@
 
 build/verify: test/kernels/verify.c Makefile
@@ -165,6 +170,13 @@ demo-clean: ## remove a demo that KEEP=1 left running
 .PHONY: bench-packet
 bench-packet: build ## what a packet costs, as root: a table, and bench/out/packet.json
 	@$(NODE) bench/packet.ts
+
+build/sluice.js: deploy/bundle.ts package.json package-lock.json $(shell find control -name '*.ts') | $(NPM_STAMP)
+	@$(NODE) deploy/bundle.ts
+
+.PHONY: package
+package: build ## build/sluice-VERSION.tgz for npm install: objects, addon and one JavaScript file; needs no compiler
+	@npm pack --silent --pack-destination build | sed 's,^,  npm      build/,'
 
 .PHONY: clean
 clean: ## remove build/

@@ -1,5 +1,6 @@
 // sluice: which verb was asked for, and with which code does it end?
 
+import { realpathSync } from 'node:fs';
 import { pathToFileURL } from 'node:url';
 import { Command, CommanderError } from 'commander';
 import { agentVerb } from './cli/agent.ts';
@@ -57,7 +58,8 @@ export async function run(words: readonly string[], environment: Environment): P
   }
 }
 
-if (process.argv[1] !== undefined && import.meta.url === pathToFileURL(process.argv[1]).href) {
+// The image has a symbolic link to it in its path.
+if (process.argv[1] !== undefined && import.meta.url === pathToFileURL(realpathSync(process.argv[1])).href) {
   process.exitCode = await run(process.argv.slice(2), {
     out: process.stdout,
     err: process.stderr,

@@ -5,13 +5,14 @@ import type { Command } from 'commander';
 import { type RunningAgent, startAgent } from '../agent/start.ts';
 import { FLAGS } from '../config/flags.ts';
 import { ConfigError } from '../config.ts';
+import { home } from '../home.ts';
 import { LockedError, PreconditionError } from '../kernel/datapath.ts';
 import { openLog } from '../observe/log.ts';
 import { Refusal } from './exits.ts';
 import { configFileOf, configOf, type Environment, type Options, readOptions, verb } from './verb.ts';
 
 function version(): string {
-  const manifest: unknown = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8'));
+  const manifest: unknown = JSON.parse(readFileSync(`${home}/package.json`, 'utf8'));
   return typeof manifest === 'object' && manifest !== null && 'version' in manifest ? String(manifest.version) : 'unknown';
 }
 

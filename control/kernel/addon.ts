@@ -2,11 +2,11 @@
 
 import { existsSync } from 'node:fs';
 import { createRequire } from 'node:module';
-import { fileURLToPath } from 'node:url';
+import { home } from '../home.ts';
 import type { Native } from './native.ts';
 
 /** Directory of the built files: `sluice.node`, and `bpf/*.o`. */
-export const buildDirectory = fileURLToPath(new URL('../../build/', import.meta.url));
+export const buildDirectory = `${home}/build/`;
 
 /** Loads build/sluice.node. Throws an Error that says what to do when it is not built or does not fit this system. */
 export function loadNative(): Native {
@@ -16,6 +16,6 @@ export function loadNative(): Native {
     return createRequire(import.meta.url)(path) as Native;
   } catch (cause) {
     const reason = cause instanceof Error ? cause.message : String(cause);
-    throw new Error(`${path} does not load: ${reason}. It needs libbpf1, libelf1 and zlib1g; "make build" rebuilds it`, { cause });
+    throw new Error(`${path} does not load: ${reason}. It needs glibc, libelf1 and zlib1g; "make build" rebuilds it`, { cause });
   }
 }

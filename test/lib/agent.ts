@@ -47,7 +47,11 @@ export function agentArguments(lab: Lab, node: NodeName): string[] {
 /** Starts an agent and resolves when it serves. */
 export async function startAgent(lab: Lab, node: NodeName, manifests: string, more: readonly string[] = []): Promise<Agent> {
   const words = ['agent', '--manifests', manifests, '--node-name', nodeObjects[node], ...agentArguments(lab, node), ...more];
-  const child: ChildProcess = lab.start(node, process.execPath, ['--disable-warning=ExperimentalWarning', main, ...words]);
+  return watchAgent(lab.start(node, process.execPath, ['--disable-warning=ExperimentalWarning', main, ...words]));
+}
+
+/** Reads what a process logs that became, or will become, an agent; resolves when it serves. */
+export async function watchAgent(child: ChildProcess): Promise<Agent> {
   const lines: LogLine[] = [];
   const waiting = new Set<() => void>();
   const look = () => {
