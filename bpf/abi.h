@@ -34,6 +34,7 @@ enum verdict {
 	PASS_TO_TC, /* XDP: ours, but not XDP's to finish; untouched, tc decides */
 	PASS_OWN, /* a packet that another of our hooks already finished */
 	PASS_NO_FLOW, /* TCP without SYN, no flow and no Maglev table to ask: untouched */
+	PASS_YIELDED, /* a new flow, left to whoever comes after us: we take none (SETTING_YIELD) */
 	PASS_REPLY, /* reply of a flow that is translated at the egress towards its client */
 	PASS_SOCKET, /* socket hook: not for us */
 	PASS_ABSTAIN, /* socket hook: a frontend, but left to the per-packet path, which knows the source */
@@ -293,6 +294,8 @@ enum setting_flag {
 	SETTING_SOCKET_PODS = 1 << 2, /* the socket hook serves pods (TCP) */
 	SETTING_SOCKET_HOST = 1 << 3, /* the socket hook serves the node's own processes (TCP and UDP) */
 	SETTING_EXEMPT_CGROUPS = 1 << 4, /* exempt_cgroups holds some: ask before a call is translated */
+	SETTING_YIELD = 1 << 5, /* no new flow is taken: it goes to whoever comes after us, another version of us or another proxy (15.3, 15.7) */
+	SETTING_OTHERS_FLOWS = 1 << 6, /* others translated connections before us: TCP in its middle that no flow knows is theirs (15.5) */
 };
 
 /* What holds for every packet. Times are in jiffies, the clock that costs nothing. */

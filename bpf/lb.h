@@ -290,8 +290,10 @@ static __always_inline enum verdict start_flow(ctx_t *ctx, struct scratch *scrat
 	bool masquerade;
 
 	/* Mid-connection and no state: only a Maglev table knows whose it was. Else it is netfilter's, or nobody's. */
-	if (midway && (!outside || p->tcp_flags & TCP_RST))
+	if (midway && (!outside || p->tcp_flags & TCP_RST || s->flags & SETTING_OTHERS_FLOWS))
 		return PASS_NO_FLOW;
+	if (s->flags & SETTING_YIELD)
+		return PASS_YIELDED;
 	if (p->fragment)
 		return DROP_FRAGMENT;
 	if (!source_allowed(frontend, &p->tuple, family))
@@ -385,7 +387,7 @@ static __always_inline enum verdict start_flow(ctx_t *ctx, struct scratch *scrat
 /* What nobody owns inside a ServiceCIDR is dropped (kube-proxy: nftables mode, 4.4). */
 static __always_inline enum verdict not_ours(const struct packet *p, const struct settings *s, const int family)
 {
-	return in_service_prefix(s, &p->tuple.destination, family) ? DROP_UNASSIGNED : PASS_NOT_OURS;
+	return !(s->flags & SETTING_YIELD) && in_service_prefix(s, &p->tuple.destination, family) ? DROP_UNASSIGNED : PASS_NOT_OURS;
 }
 
 static __always_inline enum client client_of(const struct packet *p, const struct settings *s, const enum hook hook, const int family)
@@ -414,7 +416,7 @@ static __always_inline enum verdict decide(ctx_t *ctx, struct scratch *scratch, 
 			return not_ours(p, s, family);
 	}
 	if (p->fragment == FRAGMENT_LATER) /* the first fragment, which has the ports, was dropped: no translation is half */
-		return address_flags & ADDRESS_CLUSTER_IP ? DROP_FRAGMENT : PASS_NOT_OURS;
+		return address_flags & ADDRESS_CLUSTER_IP && !(s->flags & SETTING_YIELD) ? DROP_FRAGMENT : PASS_NOT_OURS;
 	if (p->icmp_error) {
 		if (!parse_quoted(ctx, p, family))
 			return PASS_NOT_OURS;
@@ -448,7 +450,9 @@ static __always_inline enum verdict decide(ctx_t *ctx, struct scratch *scratch, 
 		return start_flow(ctx, scratch, client_of(p, s, hook, family), s, hook, family);
 	if (!(address_flags & ADDRESS_CLUSTER_IP))
 		return PASS_NOT_OURS; /* never touch the other ports of external addresses: they are not ours (0.3) */
-	return p->tuple.protocol == IPPROTO_TCP && !opens(p) ? PASS_NO_FLOW : REJECT_UNOWNED_PORT;
+	if (p->tuple.protocol == IPPROTO_TCP && !opens(p))
+		return PASS_NO_FLOW;
+	return s->flags & SETTING_YIELD ? PASS_YIELDED : REJECT_UNOWNED_PORT;
 }
 
 /* Answers a packet that goes no further: VERDICT_CONTINUE, or why there is no answer. */

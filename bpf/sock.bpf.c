@@ -190,6 +190,11 @@ static __always_inline enum verdict translate(call_t *call, const enum hook hook
 	if (!find_frontend(&to.address, to.port, to.protocol, address_flags, &frontend, family))
 		return PASS_SOCKET;
 
+	cookie = bpf_get_socket_cookie(call);
+	key = socket_key_of(cookie, &to.address, to.port, to.protocol, SOCKET_REQUEST, family);
+	/* Only a socket that sends without connect has state that goes on; whatever else calls begins anew */
+	if (s->flags & SETTING_YIELD && (hook != HOOK_SENDMSG || !bpf_map_lookup_elem(&socket_flows, &key)))
+		return PASS_YIELDED;
 	if (is_bound(call, socket6))
 		return PASS_ABSTAIN;
 	if (s->flags & SETTING_EXEMPT_CGROUPS && is_exempt())
@@ -210,8 +215,6 @@ static __always_inline enum verdict translate(call_t *call, const enum hook hook
 	if (verdict != VERDICT_CONTINUE)
 		return verdict;
 
-	cookie = bpf_get_socket_cookie(call);
-	key = socket_key_of(cookie, &to.address, to.port, to.protocol, SOCKET_REQUEST, family);
 	if (hook != HOOK_SENDMSG || !recall_choice(&key, &backend, family)) {
 		struct affinity_key client = { .frontend = frontend.id, .kind = CLIENT_NETNS };
 

@@ -12,34 +12,35 @@ export const Verdict = {
   PASS_TO_TC: 4,
   PASS_OWN: 5,
   PASS_NO_FLOW: 6,
-  PASS_REPLY: 7,
-  PASS_SOCKET: 8,
-  PASS_ABSTAIN: 9,
-  PASS_SELF_TEST: 10,
-  TRANSLATE_REQUEST: 11,
-  TRANSLATE_REPLY: 12,
-  TRANSLATE_SOCKET: 13,
-  TRANSLATE_SOCKET_REPLY: 14,
-  FORWARD_REQUEST: 15,
-  FORWARD_REPLY: 16,
-  FORWARD_HAIRPIN: 17,
-  DROP_NO_LOCAL_BACKEND: 18,
-  DROP_SOURCE_RANGE: 19,
-  DROP_UNASSIGNED: 20,
-  DROP_FRAGMENT: 21,
-  DROP_ICMP_ERROR: 22,
-  DROP_NO_SNAT_PORT: 23,
-  DROP_NO_SNAT_ADDRESS: 24,
-  DROP_TABLE_FULL: 25,
-  DROP_NO_ROUTE: 26,
-  DROP_STALE_SLOT: 27,
-  DROP_NOT_WRITABLE: 28,
-  REJECT_NO_ENDPOINTS: 29,
-  REJECT_UNOWNED_PORT: 30,
-  REJECT_TTL_EXPIRED: 31,
-  REJECT_TOO_BIG: 32,
-  REJECT_GONE_BACKEND: 33,
-  VERDICT_COUNT: 34,
+  PASS_YIELDED: 7,
+  PASS_REPLY: 8,
+  PASS_SOCKET: 9,
+  PASS_ABSTAIN: 10,
+  PASS_SELF_TEST: 11,
+  TRANSLATE_REQUEST: 12,
+  TRANSLATE_REPLY: 13,
+  TRANSLATE_SOCKET: 14,
+  TRANSLATE_SOCKET_REPLY: 15,
+  FORWARD_REQUEST: 16,
+  FORWARD_REPLY: 17,
+  FORWARD_HAIRPIN: 18,
+  DROP_NO_LOCAL_BACKEND: 19,
+  DROP_SOURCE_RANGE: 20,
+  DROP_UNASSIGNED: 21,
+  DROP_FRAGMENT: 22,
+  DROP_ICMP_ERROR: 23,
+  DROP_NO_SNAT_PORT: 24,
+  DROP_NO_SNAT_ADDRESS: 25,
+  DROP_TABLE_FULL: 26,
+  DROP_NO_ROUTE: 27,
+  DROP_STALE_SLOT: 28,
+  DROP_NOT_WRITABLE: 29,
+  REJECT_NO_ENDPOINTS: 30,
+  REJECT_UNOWNED_PORT: 31,
+  REJECT_TTL_EXPIRED: 32,
+  REJECT_TOO_BIG: 33,
+  REJECT_GONE_BACKEND: 34,
+  VERDICT_COUNT: 35,
 } as const satisfies Words;
 
 /** enum frontend_flag */
@@ -82,6 +83,8 @@ export const SettingFlag = {
   SETTING_SOCKET_PODS: 4,
   SETTING_SOCKET_HOST: 8,
   SETTING_EXEMPT_CGROUPS: 16,
+  SETTING_YIELD: 32,
+  SETTING_OTHERS_FLOWS: 64,
 } as const satisfies Words;
 
 /** enum flow_flag */
@@ -848,7 +851,7 @@ export const Features: Codec<Features> = {
 
 /** Every map of the page: kernel type and flags, codecs, and the default of max_entries. */
 export const MAPS = {
-  verdicts: { name: 'verdicts', type: 6, flags: 0, perCpu: true, key: u32, value: VerdictCount, maxEntries: 34 },
+  verdicts: { name: 'verdicts', type: 6, flags: 0, perCpu: true, key: u32, value: VerdictCount, maxEntries: 35 },
   frontends4: { name: 'frontends4', type: 1, flags: 0, perCpu: false, key: FrontendKey4, value: Frontend, maxEntries: 131072 },
   frontends6: { name: 'frontends6', type: 1, flags: 0, perCpu: false, key: FrontendKey6, value: Frontend, maxEntries: 131072 },
   slots: { name: 'slots', type: 2, flags: 1024, perCpu: false, key: u32, value: u32, maxEntries: 4194304 },
@@ -874,4 +877,4 @@ export const MAPS = {
 export type MapName = keyof typeof MAPS;
 
 /** Names this layout: maps of another fingerprint hold other bytes. Sizes of maps are not part of it. */
-export const LAYOUT_FINGERPRINT = 'cfb43a4a491dd70c';
+export const LAYOUT_FINGERPRINT = '9e5d110cc0d0e6d1';

@@ -154,7 +154,12 @@ function candidates(
 
 /** What nobody owns inside a ServiceCIDR is dropped (4.4). */
 function notOurs(flow: NewFlow, s: Settings): Walk {
-  return ends(inServiceCIDR(flow.destination, s) ? 'DROP_UNASSIGNED' : 'PASS_NOT_OURS');
+  return ends(!yields(s) && inServiceCIDR(flow.destination, s) ? 'DROP_UNASSIGNED' : 'PASS_NOT_OURS');
+}
+
+/** No new flow is taken: it goes to whoever comes after us. */
+function yields(s: Settings): boolean {
+  return (s.flags & SettingFlag.SETTING_YIELD) !== 0;
 }
 
 function clientOf(flow: NewFlow, s: Settings): Client {
@@ -176,7 +181,11 @@ function walkPacket(maps: Maps, flow: NewFlow, s: Settings): Walk {
   }
   const frontend = findFrontend(maps, flow, flags);
   // The other ports of external addresses are not ours; those of a ClusterIP are (0.3).
-  if (frontend === undefined) return ends(flags & AddressFlag.ADDRESS_CLUSTER_IP ? 'REJECT_UNOWNED_PORT' : 'PASS_NOT_OURS');
+  if (frontend === undefined) {
+    if (!(flags & AddressFlag.ADDRESS_CLUSTER_IP)) return ends('PASS_NOT_OURS');
+    return ends(yields(s) ? 'PASS_YIELDED' : 'REJECT_UNOWNED_PORT');
+  }
+  if (yields(s)) return ends('PASS_YIELDED', frontend);
   if (!sourceAllowed(maps, frontend, flow)) return ends('DROP_SOURCE_RANGE', frontend);
   const client = clientOf(flow, s);
   const slice = chooseSlice(frontend, client);
@@ -209,6 +218,7 @@ function walkSocket(maps: Maps, flow: NewFlow, s: Settings): Walk {
   }
   const frontend = findFrontend(maps, flow, flags);
   if (frontend === undefined) return ends('PASS_SOCKET');
+  if (yields(s)) return ends('PASS_YIELDED', frontend);
   if (abstains(frontend, flags, node, s)) return ends('PASS_ABSTAIN', frontend);
   // What is left of source ranges here: the node asks a VIP of its own, which is then the source.
   if (!sourceAllowed(maps, frontend, { ...flow, source: flow.destination })) return ends('DROP_SOURCE_RANGE', frontend);

@@ -1,5 +1,5 @@
 // What can go wrong on the way of a new connection, each with a name of its own. Only the program runner can bring them about.
-import type { Fault, Table } from '../lib/flow.ts';
+import type { Fault, Flow, Table } from '../lib/flow.ts';
 
 const faults: readonly { fault: Fault; verdict: string }[] = [
   { fault: 'every masquerade port is taken', verdict: 'DROP_NO_SNAT_PORT' },
@@ -9,7 +9,27 @@ const faults: readonly { fault: Fault; verdict: string }[] = [
   { fault: 'the slots name no backend', verdict: 'DROP_STALE_SLOT' },
 ];
 
-export const faulty: Table = ({ nodePort }) =>
+/** Who comes after us gets what we do not take: untouched, and what we would refuse besides. */
+const yielding: Table = ({ nodePort, clusterIP, host }) => {
+  const row = { rows: '15.3, 15.7', fault: 'we yield' } as const;
+  return [
+    { ...row, name: 'yielding: a client outside', at: 'nic', from: 'outside', to: nodePort('remote'), verdict: 'PASS_YIELDED' },
+    { ...row, name: 'yielding: a pod', at: 'pod', from: 'clientA', to: clusterIP('here'), verdict: 'PASS_YIELDED' },
+    { ...row, name: 'yielding: no endpoints', at: 'pod', from: 'clientA', to: clusterIP('empty'), verdict: 'PASS_YIELDED' },
+    { ...row, name: 'yielding: a port that nobody owns', at: 'pod', from: 'clientA', to: clusterIP('here', 81), verdict: 'PASS_YIELDED' },
+    { ...row, name: 'yielding: no Service', at: 'pod', from: 'clientA', to: host('unassigned', 80), verdict: 'PASS_NOT_OURS' },
+  ];
+};
+
+/** What another proxy translated lives on in netfilter; what begins is ours. */
+const besideOthers: Table = ({ nodePort, protocol }) => {
+  const row = { rows: '15.5', at: 'nic', from: 'outside', to: nodePort('here'), fault: 'others had connections' } as const;
+  const begins: Flow = { ...row, name: 'beside others: a new flow', reaches: { a1: 'outside' } };
+  if (protocol !== 'tcp') return [begins];
+  return [begins, { ...row, name: 'beside others: TCP in its middle', shape: 'no SYN', verdict: 'PASS_NO_FLOW' }];
+};
+
+const broken: Table = ({ nodePort }) =>
   faults.map(({ fault, verdict }) => ({
     name: fault,
     rows: '9.9, 9.10',
@@ -19,3 +39,5 @@ export const faulty: Table = ({ nodePort }) =>
     fault,
     verdict,
   }));
+
+export const faulty: Table = (words) => [...broken(words), ...yielding(words), ...besideOthers(words)];

@@ -1,6 +1,6 @@
 // Brings a fault about in the maps of the bench, and mends it.
 import { type Codec, decoded } from '../../control/abi/codec.ts';
-import { Flow4, Flow6, FlowKey4, FlowKey6 } from '../../control/abi/layout.gen.ts';
+import { Flow4, Flow6, FlowKey4, FlowKey6, SettingFlag } from '../../control/abi/layout.gen.ts';
 import { KernelError, type Maps, type TypedMap } from '../../control/kernel/maps.ts';
 import type { Case } from './flow.ts';
 import { backendPort, places, unroutable } from './places.ts';
@@ -48,5 +48,9 @@ export function cause(maps: Maps, flow: Case): () => void {
       );
     case 'the slots name no backend':
       return change(backends, (backend) => ({ ...backend, flags: 0, port: 0 }));
+    case 'we yield':
+      return change(maps.settings, (settings) => ({ ...settings, flags: settings.flags | SettingFlag.SETTING_YIELD }));
+    case 'others had connections':
+      return change(maps.settings, (settings) => ({ ...settings, flags: settings.flags | SettingFlag.SETTING_OTHERS_FLOWS }));
   }
 }

@@ -24,7 +24,9 @@ export type Fault =
   | 'the egress device has no address'
   | 'the table of flows is full'
   | 'there is no way to the backend' // its address is one of `unroutable`
-  | 'the slots name no backend';
+  | 'the slots name no backend'
+  | 'we yield' // no new flow is taken
+  | 'others had connections'; // another proxy translated some before us
 
 export interface Flow {
   /** The sentence. */
