@@ -2,8 +2,8 @@
 // Pure of the kernel but for the maps it is given: it runs the same over maps in memory.
 
 import type { Config } from './config.ts';
-import type { Maps } from './kernel/maps.ts';
-import { type Loop, openLoop } from './loop.ts';
+import type { KernelError, Maps } from './kernel/maps.ts';
+import { type Loop, openLoop, type Pace } from './loop.ts';
 import { buildModel } from './model/build.ts';
 import type { Model, NodeFacts, Problem } from './model/model.ts';
 import { type DeviceAddresses, nodeFacts } from './model/node.ts';
@@ -17,7 +17,7 @@ import { adopt, type Clock, frontendNames, sync } from './sync.ts';
 const VERIFY_MS = 300_000;
 
 export interface AgentParts {
-  readonly config: Pick<Config, 'nodeName' | 'serviceCIDRs' | 'serviceProxyName' | 'detectLocal' | 'nodePortAddresses'>;
+  readonly config: Pick<Config, 'nodeName' | 'serviceCIDRs' | 'serviceProxyName' | 'detectLocal' | 'nodePortAddresses'> & Pace;
   readonly source: Source;
   /** What the devices say now. */
   readonly addresses: () => DeviceAddresses;
@@ -108,12 +108,12 @@ export function openAgent(parts: AgentParts): Agent {
     for (const { object, field, reason } of gone) log.info({ object, field, reason }, 'no longer a problem');
   };
 
-  const loop: Loop = openLoop(turn, (error, pause) => {
+  const tellRefusal = (error: KernelError, pause: number) =>
     log.error(
       { operation: error.operation, map: error.map, code: error.code, done: error.done, pauseMs: pause },
       'the kernel refused; trying again',
     );
-  });
+  const loop: Loop = openLoop(turn, tellRefusal, config);
   source.onChange(() => loop.dirty());
 
   return {

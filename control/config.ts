@@ -2,16 +2,15 @@
 // KubeProxyConfiguration v1alpha1 wherever it has one; ours stand in the section `sluice`.
 
 import { readFileSync } from 'node:fs';
-import { hostname } from 'node:os';
-import { resolve } from 'node:path';
 import { parseDocument } from 'yaml';
 import { z } from 'zod';
 import type { MapName } from './abi/layout.gen.ts';
-import { familyOf } from './address.ts';
 import { FLAGS, type FlagValue, flagToField } from './config/flags.ts';
-import * as value from './config/values.ts';
+import { interpret } from './config/meaning.ts';
+import { schema } from './config/schema.ts';
+import { unusedFields } from './config/values.ts';
 import { shown } from './model/complaints.ts';
-import type { Prefix } from './model/model.ts';
+import type { Address, Prefix } from './model/model.ts';
 import type { DetectLocal, NodePortAddresses } from './model/node.ts';
 
 export type SocketMode = 'on' | 'host-only' | 'off';
@@ -21,8 +20,31 @@ export type XdpMode = 'auto' | 'native' | 'off';
 export interface Config {
   /** Lower case (1.9). */
   readonly nodeName: string;
-  /** Absolute path of the directory of manifests; undefined: none is given. */
+  /** Absolute path of the directory of manifests; undefined: the objects come from the API server. */
   readonly manifests: string | undefined;
+  /** Absolute path of the kubeconfig; undefined: the identity of the pod that the agent runs in. */
+  readonly kubeconfig: string | undefined;
+  /** Base URLs of the API server, tried in turn, in place of the kubeconfig's; empty: the kubeconfig's. */
+  readonly apiServers: readonly string[];
+  /** The node's address of its family, in place of what its Node object says; undefined: the object decides. */
+  readonly bindAddress: Address | undefined;
+  /** undefined: no such server. */
+  readonly healthzBindAddress: { readonly address: Address; readonly port: number } | undefined;
+  readonly metricsBindAddress: { readonly address: Address; readonly port: number } | undefined;
+  /** A health or metrics port that is taken ends the start. */
+  readonly bindAddressHardFail: boolean;
+  readonly syncPeriodMs: number;
+  /** Between two turns at least; undefined: not written, so changes wait only while a turn runs (14.3). */
+  readonly minSyncPeriodMs: number | undefined;
+  readonly oomScoreAdj: number;
+  /** klog's: 4 and more shows debug lines. */
+  readonly verbosity: number;
+  /** Fields of kube-proxy's that say something and have no effect here. */
+  readonly ignoredFields: readonly string[];
+  /** Row 3.7. `allowed`: the networks external IPs may be in; undefined: any. */
+  readonly externalIPs: { readonly served: boolean; readonly allowed: readonly Prefix[] | undefined };
+  /** Source ranges count for node ports and external IPs too (7.4). */
+  readonly sourceRangesEverywhere: boolean;
   /** Value of the label service.kubernetes.io/service-proxy-name that makes a Service ours (1.2). */
   readonly serviceProxyName: string | undefined;
   readonly serviceCIDRs: readonly Prefix[];
@@ -76,50 +98,6 @@ export class ConfigError extends Error {
   }
 }
 
-const masquerade = z.strictObject({ masqueradeAll: value.flag.optional(), masqueradeBit: value.integer(0, 31).optional() });
-
-const schema = z.strictObject({
-  apiVersion: value.oneOf(['kubeproxy.config.k8s.io/v1alpha1']).optional(),
-  kind: value.oneOf(['KubeProxyConfiguration']).optional(),
-  hostnameOverride: value.nodeName.optional(),
-  nodePortAddresses: z.array(z.union([value.oneOf(['primary', 'all']), value.prefix])).optional(),
-  detectLocalMode: value.oneOf(['ClusterCIDR', 'NodeCIDR', 'BridgeInterface', 'InterfaceNamePrefix']).optional(),
-  detectLocal: z
-    .strictObject({ bridgeInterface: value.interfaceName.optional(), interfaceNamePrefix: value.interfacePrefix.optional() })
-    .optional(),
-  clusterCIDR: value.prefixes.optional(),
-  iptables: masquerade.optional(),
-  nftables: masquerade.optional(),
-  conntrack: z
-    .strictObject({
-      tcpEstablishedTimeout: value.seconds.optional(),
-      tcpCloseWaitTimeout: value.seconds.optional(),
-      udpTimeout: value.seconds.optional(),
-      udpStreamTimeout: value.seconds.optional(),
-    })
-    .optional(),
-  sluice: z
-    .strictObject({
-      manifests: value.directory.optional(),
-      serviceProxyName: value.labelValue.optional(),
-      serviceCIDRs: z.array(value.prefix).optional(),
-      devices: z.array(value.interfaceName).optional(),
-      podInterfaces: z.union([value.oneOf(['auto']), z.array(value.interfacePrefix)]).optional(),
-      hooks: z.array(value.oneOf(['tc', 'socket'])).optional(),
-      socket: value.oneOf(['on', 'host-only', 'off']).optional(),
-      xdp: value.oneOf(['auto', 'native', 'off']).optional(),
-      socketExceptions: z.array(value.cgroupPath).optional(),
-      resetGoneBackends: value.flag.optional(),
-      cgroupRoot: value.absoluteDirectory.optional(),
-      pinDirectory: value.absoluteDirectory.optional(),
-      stateDirectory: value.absoluteDirectory.optional(),
-      mapSizes: value.mapSizes.optional(),
-      snatPorts: value.portRange.optional(),
-    })
-    .optional(),
-});
-
-type Fields = z.output<typeof schema>;
 type Mapping = { [name: string]: unknown };
 
 function isMapping(given: unknown): given is Mapping {
@@ -204,124 +182,12 @@ function faultsOf(issue: z.core.$ZodIssue, given: unknown): Fault[] {
   return [{ ...fault, allowed: [...new Set(issue.errors.flatMap((branch) => branch.map(allowedBy)))].join(', or ') }];
 }
 
-/** Row 14.2: a mode needs its value, and a value its mode. kube-proxy: a clusterCIDR beside another mode is allowed and not used. */
-function readDetectLocal(fields: Fields, faults: Fault[]): DetectLocal {
-  const { clusterCIDR, detectLocal } = fields;
-  const mode = fields.detectLocalMode ?? (clusterCIDR === undefined ? undefined : 'ClusterCIDR');
-  const missing = (field: string, allowed: string): DetectLocal => {
-    faults.push({ field, given: 'nothing', allowed: `${allowed}, since detectLocalMode is ${mode}` });
-    return { mode: 'PodInterfaces' };
-  };
-  for (const [field, owner, given] of [
-    ['detectLocal.bridgeInterface', 'BridgeInterface', detectLocal?.bridgeInterface],
-    ['detectLocal.interfaceNamePrefix', 'InterfaceNamePrefix', detectLocal?.interfaceNamePrefix],
-  ] as const) {
-    if (given === undefined || owner === mode) continue;
-    faults.push({ field, given: shown(given), allowed: `nothing, unless detectLocalMode is ${owner} (it is ${mode ?? 'not given'})` });
-  }
-  switch (mode) {
-    case undefined:
-      return { mode: 'PodInterfaces' };
-    case 'NodeCIDR':
-      return { mode };
-    case 'ClusterCIDR':
-      return clusterCIDR === undefined ? missing('clusterCIDR', 'the networks of pods') : { mode, prefixes: clusterCIDR };
-    case 'BridgeInterface': {
-      const bridge = detectLocal?.bridgeInterface;
-      return bridge === undefined ? missing('detectLocal.bridgeInterface', 'the name of the bridge') : { mode, bridge };
-    }
-    case 'InterfaceNamePrefix': {
-      const prefix = detectLocal?.interfaceNamePrefix;
-      return prefix === undefined ? missing('detectLocal.interfaceNamePrefix', 'the prefix of interface names') : { mode, prefix };
-    }
-  }
-}
-
-/** Row 14.2: of two families of ClusterIPs, pods of the family that clusterCIDR leaves out would all be strangers. */
-function refusePartialDualStack(detect: DetectLocal, serviceCIDRs: readonly Prefix[], faults: Fault[]): void {
-  if (detect.mode !== 'ClusterCIDR') return;
-  const known = new Set(detect.prefixes.map(familyOf));
-  for (const family of new Set(serviceCIDRs.map(familyOf))) {
-    if (known.has(family)) continue;
-    const allowed = `a network of IPv${family} too, since sluice.serviceCIDRs has one`;
-    faults.push({ field: 'clusterCIDR', given: shown(detect.prefixes.join(',')), allowed });
-  }
-}
-
-/** Row 8.1: a family no network is given of means all its addresses, unless `primary` speaks for both. */
-function readNodePortAddresses(words: readonly string[] = ['primary']): NodePortAddresses {
-  const primary = words.includes('primary') || words.length === 0;
-  const ranges = words.filter((word) => word.includes('/'));
-  if (words.includes('all')) return { primary, ranges: ['0.0.0.0/0', '::/0'] };
-  if (primary) return { primary, ranges };
-  const families = new Set(ranges.map(familyOf));
-  return { primary, ranges: [...ranges, ...(families.has(4) ? [] : ['0.0.0.0/0']), ...(families.has(6) ? [] : ['::/0'])] };
-}
-
-function readHooks(sluice: NonNullable<Fields['sluice']>, faults: Fault[]): Config['hooks'] {
-  const hooks = sluice.hooks ?? ['tc', 'socket'];
-  const listed = hooks.includes('socket');
-  const tc = hooks.includes('tc');
-  const mode = sluice.socket ?? 'on';
-  if (!listed && sluice.socket !== undefined && sluice.socket !== 'off') {
-    faults.push({ field: 'sluice.socket', given: shown(sluice.socket), allowed: 'off, since sluice.hooks does not have socket' });
-  }
-  const socket = listed ? mode : 'off';
-  if (!tc && socket === 'off') faults.push({ field: 'sluice.hooks', given: shown(hooks), allowed: 'at least one of tc, socket in use' });
-  return { tc, socket };
-}
-
-function readPodInterfaces(given: 'auto' | readonly string[] | undefined, faults: Fault[]): readonly string[] | undefined {
-  if (given === undefined || given === 'auto' || given.length === 0) return undefined;
-  if (!given.includes('auto')) return given;
-  if (given.length > 1) faults.push({ field: 'sluice.podInterfaces', given: shown(given), allowed: 'auto alone, or prefixes' });
-  return undefined;
-}
-
 function freeze<T>(given: T): T {
   if (typeof given === 'object' && given !== null && !Object.isFrozen(given)) {
     Object.freeze(given);
     for (const inner of Object.values(given)) freeze(inner);
   }
   return given;
-}
-
-/** The configuration that valid fields mean; what is wrong between them is added to faults. */
-function interpret(fields: Fields, faults: Fault[]): Config {
-  const sluice = fields.sluice ?? {};
-  const serviceCIDRs = sluice.serviceCIDRs ?? [];
-  const detectLocal = readDetectLocal(fields, faults);
-  refusePartialDualStack(detectLocal, serviceCIDRs, faults);
-  const { conntrack, nftables, iptables } = fields;
-  return {
-    nodeName: fields.hostnameOverride ?? hostname().toLowerCase(),
-    manifests: sluice.manifests === undefined ? undefined : resolve(sluice.manifests),
-    serviceProxyName: sluice.serviceProxyName,
-    serviceCIDRs,
-    nodePortAddresses: readNodePortAddresses(fields.nodePortAddresses),
-    detectLocal,
-    // Both sections mean the same to us; what `nftables` says counts before what `iptables` says.
-    masqueradeAll: nftables?.masqueradeAll ?? iptables?.masqueradeAll ?? false,
-    masqueradeMark: (1 << (nftables?.masqueradeBit ?? iptables?.masqueradeBit ?? 14)) >>> 0,
-    conntrack: {
-      // kube-proxy's own defaults for TCP; for UDP it leaves nf_conntrack's, 30 and 120 seconds.
-      tcpEstablishedSeconds: conntrack?.tcpEstablishedTimeout ?? 24 * 3600,
-      tcpCloseWaitSeconds: conntrack?.tcpCloseWaitTimeout ?? 3600,
-      udpSeconds: conntrack?.udpTimeout ?? 30,
-      udpStreamSeconds: conntrack?.udpStreamTimeout ?? 120,
-    },
-    devices: sluice.devices?.length ? sluice.devices : undefined,
-    podInterfaces: readPodInterfaces(sluice.podInterfaces, faults),
-    hooks: readHooks(sluice, faults),
-    xdp: sluice.xdp ?? 'auto',
-    socketExceptions: sluice.socketExceptions ?? [],
-    resetGoneBackends: sluice.resetGoneBackends ?? true,
-    cgroupRoot: sluice.cgroupRoot,
-    pinDirectory: sluice.pinDirectory ?? '/sys/fs/bpf/sluice',
-    stateDirectory: sluice.stateDirectory ?? '/run/sluice',
-    mapSizes: sluice.mapSizes ?? {},
-    snatPorts: sluice.snatPorts ?? { first: 16_384, last: 29_999 },
-  };
 }
 
 /** A field's path, and the flag that set it where one did. */
@@ -337,15 +203,18 @@ function withFlag(path: string, flagOf: ReadonlyMap<string, string>): string {
 export function readConfig(flags: Readonly<Record<string, FlagValue>>, file?: string): Config {
   const given = withoutBlanks(file === undefined ? {} : readFile(file));
   const flagOf = new Map<string, string>();
-  for (const { name, form, field } of FLAGS) {
+  for (const { name, form, field, alsoField } of FLAGS) {
     const text = flags[name];
-    if (text === undefined) continue;
-    flagOf.set(field, `--${name}`);
-    if (isMapping(given)) place(given, field.split('.'), flagToField(form, text));
+    const fieldValue = text === undefined ? undefined : flagToField(form, text);
+    if (fieldValue === undefined) continue;
+    for (const path of alsoField === undefined ? [field] : [field, alsoField]) {
+      flagOf.set(path, `--${name}`);
+      if (isMapping(given)) place(given, path.split('.'), fieldValue);
+    }
   }
   const faults: Fault[] = [];
   const result = schema.safeParse(given);
-  const config = result.success ? interpret(result.data, faults) : undefined;
+  const config = result.success ? interpret(result.data, unusedFields(schema, given), faults) : undefined;
   for (const issue of result.error?.issues ?? []) faults.push(...faultsOf(issue, given));
   if (config !== undefined && faults.length === 0) return freeze(config);
   throw new ConfigError(faults.map((fault) => ({ ...fault, field: withFlag(fault.field, flagOf) })));

@@ -4,7 +4,14 @@
 import { KernelError } from './kernel/maps.ts';
 
 const FIRST_PAUSE_MS = 100;
-const LONGEST_PAUSE_MS = 30_000;
+
+/** How often it turns. */
+export interface Pace {
+  /** The longest pause after a refusal. */
+  readonly syncPeriodMs: number;
+  /** From the end of a turn to the next at least; undefined: changes wait only while a turn runs (14.3). */
+  readonly minSyncPeriodMs: number | undefined;
+}
 
 /** One turn: brings everything up to date. Throws KernelError where the kernel refuses; other errors are bugs and end the process. */
 export type Turn = () => {
@@ -33,13 +40,13 @@ export interface Loop {
   close(): void;
 }
 
-/** Pause after the n-th refusal in a row, in ms: doubling from 100 to 30,000. */
-export function pauseMs(refusals: number): number {
-  return Math.min(LONGEST_PAUSE_MS, FIRST_PAUSE_MS * 2 ** (refusals - 1));
+/** Pause after the n-th refusal in a row, in ms: doubling from 100 to `mostMs`. */
+export function pauseMs(refusals: number, mostMs: number): number {
+  return Math.min(mostMs, FIRST_PAUSE_MS * 2 ** (refusals - 1));
 }
 
 /** Opens a loop that has not turned yet. `onRefusal` is told of every refusal with the pause that follows. */
-export function openLoop(turn: Turn, onRefusal: (error: KernelError, pause: number) => void): Loop {
+export function openLoop(turn: Turn, onRefusal: (error: KernelError, pause: number) => void, pace: Pace): Loop {
   let changedAt: number | undefined;
   let immediate: NodeJS.Immediate | undefined;
   let pause: NodeJS.Timeout | undefined;
@@ -62,12 +69,18 @@ export function openLoop(turn: Turn, onRefusal: (error: KernelError, pause: numb
       refusals = 0;
       refusal = undefined;
       if (againAfterMs !== undefined && !closed) again = setTimeout(dirty, againAfterMs);
+      if (pace.minSyncPeriodMs !== undefined && !closed) {
+        // A change that came during the turn waits too.
+        clearImmediate(immediate);
+        immediate = undefined;
+        pause = setTimeout(endRest, pace.minSyncPeriodMs);
+      }
     } catch (error) {
       if (!(error instanceof KernelError)) throw error;
       refusals++;
       refusal = error;
       changedAt = since;
-      const wait = pauseMs(refusals);
+      const wait = pauseMs(refusals, pace.syncPeriodMs);
       if (!closed) pause = setTimeout(run, wait);
       onRefusal(error, wait);
       return;
@@ -76,6 +89,11 @@ export function openLoop(turn: Turn, onRefusal: (error: KernelError, pause: numb
     const done = waiting;
     waiting = [];
     for (const resolve of done) resolve();
+  };
+
+  const endRest = () => {
+    pause = undefined;
+    if (changedAt !== undefined) run();
   };
 
   /** During a pause the change waits with the rest: a kernel that refuses is not asked more often because more happens. */

@@ -53,7 +53,7 @@ describe('agent on a node', () => {
   });
 
   it('a second agent on the node refuses to start, and cleanup refuses while one runs', async () => {
-    const second = await sluice('agent', '--manifests', manifests, '--node-name', 'node-a', ...agentArguments(lab, 'nodeA'));
+    const second = await sluice('agent', '--manifests', manifests, '--hostname-override', 'node-a', ...agentArguments(lab, 'nodeA'));
     assert.equal(second.code, 5, second.out);
     assert.match(second.out, /another agent runs/);
     const cleanup = await sluice('cleanup', ...places());
@@ -133,13 +133,13 @@ describe('agent on a node', () => {
     assert.match(wrong.out, /^sluice: sluice\.manifests \(--manifests\): given ".*nowhere"; allowed: a directory/);
     const elsewhere = join(lab.directory, 'no-bpffs');
     mkdirSync(elsewhere);
-    const words = ['agent', '--manifests', manifests, '--node-name', 'node-a', '--pin-directory', join(elsewhere, 'pins')];
+    const words = ['agent', '--manifests', manifests, '--hostname-override', 'node-a', '--pin-directory', join(elsewhere, 'pins')];
     const missing = await sluice(...words, '--state-directory', join(elsewhere, 'state'), '--cgroup-root', elsewhere);
     assert.equal(missing.code, 4, missing.out);
     assert.match(missing.out, /is not on a bpffs/);
     assert.match(missing.out, /is not a directory of cgroup v2/);
     assert.deepEqual(readdirSync(elsewhere), []);
-    const rightful = ['agent', '--manifests', manifests, '--node-name', 'node-a', ...agentArguments(lab, 'nodeA')];
+    const rightful = ['agent', '--manifests', manifests, '--hostname-override', 'node-a', ...agentArguments(lab, 'nodeA')];
     const powerless = await told('setpriv', '--bounding-set=-all', '--inh-caps=-all', process.execPath, MAIN, ...rightful);
     assert.equal(powerless.code, 4, powerless.out);
     assert.match(powerless.out, /^sluice: no CAP_NET_ADMIN, CAP_BPF, CAP_PERFMON: run as root/m);

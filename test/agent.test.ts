@@ -7,12 +7,15 @@ import { pino } from 'pino';
 import { type AgentParts, openAgent } from '../control/agent.ts';
 import { REST_MS } from '../control/compile/ids.ts';
 import { KernelError, type Maps, memoryMaps } from '../control/kernel/maps.ts';
-import { openLoop, pauseMs } from '../control/loop.ts';
+import { openLoop, type Pace, pauseMs } from '../control/loop.ts';
 import type { Problem } from '../control/model/model.ts';
 import { checkedMaps } from './lib/checked-maps.ts';
 import { meaning } from './lib/meaning.ts';
 import { node, type Raw, service, slice } from './lib/objects.ts';
 import { testSource } from './lib/source.ts';
+
+/** As nobody writes anything. */
+const pace: Pace = { syncPeriodMs: 30_000, minSyncPeriodMs: undefined };
 
 const SIZES = { frontends4: 64, frontends6: 64, backends4: 64, backends6: 64, addresses4: 64, addresses6: 64, slots: 65536 };
 
@@ -34,6 +37,7 @@ function parts(maps: Maps, source = testSource(), more: Partial<AgentParts> = {}
       serviceProxyName: undefined,
       detectLocal: { mode: 'PodInterfaces' },
       nodePortAddresses: { primary: true, ranges: [] },
+      ...pace,
     },
     source,
     addresses: () => ({ localAddresses: ['192.0.2.10'], defaultRouteAddresses: ['192.0.2.10'] }),
@@ -70,6 +74,7 @@ describe('loop', () => {
         return { againAfterMs: undefined };
       },
       () => {},
+      pace,
     );
     for (let i = 0; i < 100; i++) loop.dirty();
     assert.equal(turns, 0);
@@ -88,6 +93,7 @@ describe('loop', () => {
         return { againAfterMs: undefined };
       },
       () => {},
+      pace,
     );
     loop.dirty();
     const settled = loop.settled();
@@ -106,6 +112,7 @@ describe('loop', () => {
         return { againAfterMs: undefined };
       },
       (_, pause) => pauses.push(pause),
+      pace,
     );
     loop.dirty();
     mock.timers.tick(0);
@@ -118,7 +125,7 @@ describe('loop', () => {
     advance(10 * 60_000);
     assert.deepEqual(pauses, [100, 200, 400, 800, 1600, 3200, 6400, 12800, 25600, 30000, 30000, 30000]);
     assert.deepEqual([loop.state().refusals, loop.state().oldestChangeMs, loop.state().turns], [0, undefined, 1]);
-    assert.equal(pauseMs(1000), 30_000);
+    assert.equal(pauseMs(1000, 30_000), 30_000);
   });
 
   it('turns again by itself when the turn asks for it, and never after close', () => {
@@ -129,6 +136,7 @@ describe('loop', () => {
         return { againAfterMs: 500 };
       },
       () => {},
+      pace,
     );
     loop.dirty();
     advance(1000);
@@ -139,12 +147,59 @@ describe('loop', () => {
     assert.equal(turns, 3);
   });
 
+  it('with a minSyncPeriod the first change is applied at once and the next when the period is over, all of them in one turn (14.3)', () => {
+    let turns = 0;
+    const loop = openLoop(
+      () => {
+        // A change that comes during the turn waits as well.
+        if (++turns === 2) loop.dirty();
+        return { againAfterMs: undefined };
+      },
+      () => {},
+      { ...pace, minSyncPeriodMs: 1_000 },
+    );
+    loop.dirty();
+    advance(0);
+    assert.equal(turns, 1);
+    for (let i = 0; i < 50; i++) loop.dirty();
+    advance(900);
+    assert.equal(turns, 1);
+    advance(200);
+    assert.equal(turns, 2);
+    advance(800);
+    assert.equal(turns, 2);
+    advance(200);
+    assert.equal(turns, 3);
+    advance(10_000);
+    assert.equal(turns, 3, 'and none without a change');
+    loop.dirty();
+    advance(0);
+    assert.equal(turns, 4, 'after a rest the change is applied at once');
+    loop.close();
+  });
+
+  it('the pause after a refusal is at most the syncPeriod (14.3)', () => {
+    const pauses: number[] = [];
+    const loop = openLoop(
+      () => {
+        throw new KernelError('set', 'frontends4', 'ENOMEM');
+      },
+      (_, pause) => pauses.push(pause),
+      { ...pace, syncPeriodMs: 1_000 },
+    );
+    loop.dirty();
+    advance(5_000);
+    assert.deepEqual(pauses.slice(0, 6), [100, 200, 400, 800, 1000, 1000]);
+    loop.close();
+  });
+
   it('a bug is not retried: it leaves the loop', () => {
     const loop = openLoop(
       () => {
         throw new TypeError('a bug');
       },
       () => assert.fail('not a refusal'),
+      pace,
     );
     loop.dirty();
     assert.throws(() => mock.timers.tick(0), /a bug/);

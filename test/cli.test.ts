@@ -52,6 +52,8 @@ async function world(...objects: readonly Raw[]): Promise<World> {
       serviceProxyName: undefined,
       detectLocal: { mode: 'PodInterfaces' },
       nodePortAddresses: { primary: true, ranges: [] },
+      syncPeriodMs: 30_000,
+      minSyncPeriodMs: undefined,
     },
     source,
     addresses: () => ({ localAddresses: ['192.0.2.10'], defaultRouteAddresses: ['192.0.2.10'] }),

@@ -37,6 +37,19 @@ describe('without a word', () => {
     assert.deepEqual(config, {
       nodeName: hostname().toLowerCase(),
       manifests: undefined,
+      kubeconfig: undefined,
+      apiServers: [],
+      bindAddress: undefined,
+      healthzBindAddress: { address: '0.0.0.0', port: 10256 },
+      metricsBindAddress: { address: '127.0.0.1', port: 10249 },
+      bindAddressHardFail: false,
+      syncPeriodMs: 30_000,
+      minSyncPeriodMs: undefined,
+      oomScoreAdj: -999,
+      verbosity: 0,
+      ignoredFields: [],
+      externalIPs: { served: true, allowed: undefined },
+      sourceRangesEverywhere: false,
       serviceProxyName: undefined,
       serviceCIDRs: [],
       nodePortAddresses: { primary: true, ranges: [] },
@@ -65,7 +78,7 @@ describe('without a word', () => {
 describe('what is given means', () => {
   const rows: [sentence: string, file: object, flags: Flags, expected: Partial<Config>][] = [
     ['the node’s name, lower-cased (1.9)', { hostnameOverride: ' Node-A.example ' }, {}, { nodeName: 'node-a.example' }],
-    ['a flag wins over the file', { hostnameOverride: 'a' }, { 'node-name': 'b' }, { nodeName: 'b' }],
+    ['a flag wins over the file', { hostnameOverride: 'a' }, { 'hostname-override': 'b' }, { nodeName: 'b' }],
     [
       'blanks and nulls, as kubeadm writes them, are absent',
       { hostnameOverride: '', clusterCIDR: '', nodePortAddresses: null, nftables: { masqueradeBit: null } },
@@ -128,10 +141,89 @@ describe('what is given means', () => {
       { masqueradeAll: true, masqueradeMark: 0x80000000 },
     ],
     [
-      'and the nftables section counts before it',
-      { iptables: { masqueradeBit: 3 }, nftables: { masqueradeBit: 0 } },
+      'unless the mode is nftables, whose section then counts before it',
+      { mode: 'nftables', iptables: { masqueradeBit: 3, masqueradeAll: true }, nftables: { masqueradeBit: 0, masqueradeAll: false } },
       {},
-      { masqueradeMark: 1 },
+      { masqueradeMark: 1, ignoredFields: ['mode'] },
+    ],
+    [
+      'the section of another mode does not count where the own one says something',
+      { iptables: { masqueradeAll: false }, nftables: { masqueradeAll: true, masqueradeBit: 2 } },
+      {},
+      { masqueradeMark: 4 },
+    ],
+    [
+      'a flag counts whatever the mode',
+      { mode: 'nftables', iptables: { masqueradeAll: false }, nftables: { masqueradeAll: false } },
+      { 'masquerade-all': true },
+      { masqueradeAll: true, ignoredFields: ['mode'] },
+    ],
+    ['a switch may be spelled out', {}, { 'masquerade-all': 'true' }, { masqueradeAll: true }],
+    [
+      'periods of the mode that is written (14.3)',
+      { mode: 'ipvs', iptables: { syncPeriod: '20s', minSyncPeriod: '2s' }, ipvs: { syncPeriod: '1m30s' } },
+      {},
+      { syncPeriodMs: 90_000, minSyncPeriodMs: 2_000, ignoredFields: ['mode'] },
+    ],
+    ['a minSyncPeriod that is written counts (14.3)', { iptables: { minSyncPeriod: '1s' } }, {}, { minSyncPeriodMs: 1_000 }],
+    ['a minSyncPeriod of nothing is not written (14.3)', { iptables: { minSyncPeriod: '0s', syncPeriod: '0' } }, {}, {}],
+    [
+      'an address alone has the default port',
+      { healthzBindAddress: '192.0.2.1' },
+      {},
+      { healthzBindAddress: { address: '192.0.2.1', port: 10256 } },
+    ],
+    ['likewise IPv6', { metricsBindAddress: '::' }, {}, { metricsBindAddress: { address: '::', port: 10249 } }],
+    ['and in brackets with a port', { metricsBindAddress: '[FD00::1]:99' }, {}, { metricsBindAddress: { address: 'fd00::1', port: 99 } }],
+    [
+      'a port alone has the default address',
+      {},
+      { 'metrics-bind-address': ':8080' },
+      { metricsBindAddress: { address: '127.0.0.1', port: 8080 } },
+    ],
+    [
+      'an IPv6 bindAddress moves both servers to IPv6',
+      { bindAddress: '::' },
+      {},
+      {
+        healthzBindAddress: { address: '::', port: 10256 },
+        metricsBindAddress: { address: '::1', port: 10249 },
+      },
+    ],
+    ['a bindAddress is the node’s address', { bindAddress: '192.0.2.7' }, {}, { bindAddress: '192.0.2.7' }],
+    ['an empty address in the file is the default', { healthzBindAddress: '' }, {}, {}],
+    [
+      'an empty address as a flag turns the server off',
+      {},
+      { 'healthz-bind-address': '', 'metrics-bind-address': '' },
+      {
+        healthzBindAddress: undefined,
+        metricsBindAddress: undefined,
+      },
+    ],
+    ['port 0 turns it off', { healthzBindAddress: '0.0.0.0:0' }, {}, { healthzBindAddress: undefined }],
+    ['any other empty flag is none', { hostnameOverride: 'a' }, { 'hostname-override': '', kubeconfig: '' }, { nodeName: 'a' }],
+    ['the kubeconfig', { clientConnection: { kubeconfig: '/a' } }, { kubeconfig: '/etc/b' }, { kubeconfig: '/etc/b' }],
+    [
+      'API servers in the order given, each once',
+      {},
+      { 'api-server': 'https://192.0.2.2:6443/, https://192.0.2.1:6443,https://192.0.2.2:6443' },
+      { apiServers: ['https://192.0.2.2:6443', 'https://192.0.2.1:6443'] },
+    ],
+    ['external IPs off (3.7)', { sluice: { externalIPs: 'off' } }, {}, { externalIPs: { served: false, allowed: undefined } }],
+    [
+      'external IPs of some networks (3.7)',
+      { sluice: { externalIPCIDRs: ['198.51.100.9/24'] } },
+      {},
+      { externalIPs: { served: true, allowed: ['198.51.100.0/24'] } },
+    ],
+    ['source ranges everywhere (7.4)', { sluice: { sourceRangesEverywhere: true } }, {}, { sourceRangesEverywhere: true }],
+    ['how much is logged', { logging: { verbosity: 2 } }, { v: '=4' }, { verbosity: 4 }],
+    [
+      'a timeout of nothing is the default',
+      { conntrack: { tcpEstablishedTimeout: '0s', tcpCloseWaitTimeout: '0', udpTimeout: '0s', udpStreamTimeout: '0s' } },
+      {},
+      {},
     ],
     [
       'durations as Go writes them',
@@ -164,9 +256,44 @@ describe('what is given means', () => {
   });
 });
 
+describe('a configuration as it is found in a cluster (14.1)', () => {
+  const path = (name: string): string => new URL(`config/${name}.yaml`, import.meta.url).pathname;
+  it('kubeadm’s says what it means and nothing that we ignore', () => {
+    assert.deepEqual(readConfig({}, path('kubeadm')), {
+      ...readConfig({}),
+      kubeconfig: '/var/lib/kube-proxy/kubeconfig.conf',
+      detectLocal: { mode: 'ClusterCIDR', prefixes: ['10.244.0.0/16'] },
+    });
+  });
+  it('kube-proxy’s own defaults, written out, count as written and name what we ignore', () => {
+    assert.deepEqual(readConfig({}, path('defaulted')), {
+      ...readConfig({}),
+      minSyncPeriodMs: 1_000,
+      ignoredFields: [
+        'clientConnection.contentType',
+        'clientConnection.qps',
+        'clientConnection.burst',
+        'iptables.localhostNodePorts',
+        'conntrack.maxPerCore',
+        'conntrack.min',
+        'logging.format',
+        'logging.flushFrequency',
+        'configSyncPeriod',
+      ],
+    });
+  });
+  it('a field that is off for kube-proxy and on for us is named', (t) => {
+    const file = write(
+      t,
+      stringify({ iptables: { localhostNodePorts: false }, featureGates: { A: true }, mode: 'ipvs', ipvs: { strictARP: true } }),
+    );
+    assert.deepEqual(readConfig({}, file).ignoredFields, ['mode', 'iptables.localhostNodePorts', 'ipvs.strictARP', 'featureGates']);
+  });
+});
+
 describe('what is wrong is named with its field, what was given and what is allowed', () => {
   const rows: [sentence: string, file: unknown, flags: Flags, field: string, given: string, allowed: RegExp][] = [
-    ['an unknown field', { mode: 'iptables' }, {}, 'mode', '"iptables"', /^no such field here; there are .*hostnameOverride.*sluice/],
+    ['an unknown field', { modes: 'iptables' }, {}, 'modes', '"iptables"', /^no such field here; there are .*hostnameOverride.*sluice/],
     [
       'an unknown field of a section',
       { sluice: { sockets: 'on' } },
@@ -178,7 +305,7 @@ describe('what is wrong is named with its field, what was given and what is allo
     ['a section that is none', { conntrack: 5 }, {}, 'conntrack', '5', /^a mapping of fields$/],
     ['a list that is none', { sluice: { devices: 'eth0' } }, {}, 'sluice.devices', '"eth0"', /^a list$/],
     ['another kind of file', { kind: 'Pod' }, {}, 'kind', '"Pod"', /^KubeProxyConfiguration$/],
-    ['a name with a blank', {}, { 'node-name': 'a b' }, 'hostnameOverride (--node-name)', '"a b"', /^the name of a Node/],
+    ['a name with a blank', {}, { 'hostname-override': 'a b' }, 'hostnameOverride (--hostname-override)', '"a b"', /^the name of a Node/],
     [
       'a word that is no NodePort address',
       { nodePortAddresses: ['primary', 'localhost'] },
@@ -238,8 +365,62 @@ describe('what is wrong is named with its field, what was given and what is allo
     ],
     ['a mark bit that is none', { nftables: { masqueradeBit: 32 } }, {}, 'nftables.masqueradeBit', '32', /0 to 31$/],
     ['a duration without a unit', { conntrack: { udpTimeout: 30 } }, {}, 'conntrack.udpTimeout', '30', /^a duration such as/],
-    ['a duration of nothing', { conntrack: { udpTimeout: '0s' } }, {}, 'conntrack.udpTimeout', '"0s"', /from 1s/],
-    ['a duration beyond the clock', { conntrack: { udpTimeout: '481h' } }, {}, 'conntrack.udpTimeout', '"481h"', /to 480h$/],
+    ['a negative duration', { conntrack: { udpTimeout: '-1s' } }, {}, 'conntrack.udpTimeout', '"-1s"', /^a duration such as/],
+    ['a duration beyond the clock', { conntrack: { udpTimeout: '481h' } }, {}, 'conntrack.udpTimeout', '"481h"', /up to 480h/],
+    ['a mode of Windows', { mode: 'kernelspace' }, {}, 'mode', '"kernelspace"', /^iptables, ipvs, nftables$/],
+    ['a field without effect that is nonsense', { enableProfiling: 'yes' }, {}, 'enableProfiling', '"yes"', /^a boolean/],
+    ['an unknown field of a section of kube-proxy', { ipvs: { masqueradeAll: true } }, {}, 'ipvs.masqueradeAll', 'true', /^no such field/],
+    [
+      'a server at a name',
+      {},
+      { 'metrics-bind-address': 'localhost:10249' },
+      'metricsBindAddress (--metrics-bind-address)',
+      '"localhost:10249"',
+      /PORT/,
+    ],
+    [
+      'an IPv6 address and port without brackets',
+      { healthzBindAddress: 'fd00::1:99999' },
+      {},
+      'healthzBindAddress',
+      '"fd00::1:99999"',
+      /PORT/,
+    ],
+    ['a port beyond ports', { healthzBindAddress: '1.2.3.4:65536' }, {}, 'healthzBindAddress', '"1.2.3.4:65536"', /PORT/],
+    ['a score out of range', { oomScoreAdj: 1001 }, {}, 'oomScoreAdj', '1001', /-1000 to 1000/],
+    [
+      'a minSyncPeriod beyond the syncPeriod',
+      { iptables: { minSyncPeriod: '31s' } },
+      {},
+      'iptables.minSyncPeriod',
+      '31s',
+      /^at most its syncPeriod, 30s$/,
+    ],
+    [
+      'an API server that is no URL',
+      {},
+      { 'api-server': '192.0.2.1:6443' },
+      'sluice.apiServers[0] (--api-server)',
+      '"192.0.2.1:6443"',
+      /^the URL/,
+    ],
+    [
+      'two sources',
+      {},
+      { manifests: '/m', kubeconfig: '/k' },
+      'sluice.manifests (--manifests)',
+      '"/m"',
+      /^nothing, since .*kubeconfig.* is given/,
+    ],
+    [
+      'two sources, by address',
+      {},
+      { manifests: '/m', 'api-server': 'https://a' },
+      'sluice.manifests (--manifests)',
+      '"/m"',
+      /not from both$/,
+    ],
+    ['a level that is no number', {}, { v: 'high' }, 'logging.verbosity (--v)', '"high"', /^a whole number/],
     [
       'a device name that is too long',
       {},
@@ -308,7 +489,13 @@ describe('what is wrong is named with its field, what was given and what is allo
 
 describe('the list of flags', () => {
   const example: Readonly<Record<string, FlagValue>> = {
-    'node-name': 'a',
+    'hostname-override': 'a',
+    kubeconfig: 'k',
+    'api-server': 'https://192.0.2.1',
+    'healthz-bind-address': '1.2.3.4',
+    'metrics-bind-address': ':1',
+    'proxy-mode': 'ipvs',
+    v: '4',
     manifests: 'm',
     devices: 'eth0',
     'pod-interfaces': 'cali',

@@ -19,7 +19,7 @@ function follow() {
   const modes: string[] = [];
   const lines: Record<string, unknown>[] = [];
   let told = 0;
-  const read = () => readConfig({ 'node-name': 'a' }, file);
+  const read = () => readConfig({ 'hostname-override': 'a' }, file);
   open = followConfig({
     file,
     read,

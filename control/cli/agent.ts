@@ -21,7 +21,9 @@ async function run(environment: Environment, options: Options): Promise<void> {
   if (config.manifests === undefined)
     throw new Refusal('usage', 'sluice.manifests (--manifests): nothing given; allowed: a directory of manifests');
   const file = configFileOf(options);
-  const log = openLog();
+  const log = openLog(config.verbosity);
+  if (config.ignoredFields.length > 0)
+    log.warn({ fields: config.ignoredFields }, 'these fields of kube-proxy’s configuration have no effect here');
   // A bug ends the process; its last line says where. State is in the kernel, and the next start adopts it.
   process.on('uncaughtExceptionMonitor', (error) => log.fatal({ err: error }, 'a bug: the agent ends, the kernel keeps serving'));
   const stop = new AbortController();
@@ -59,7 +61,7 @@ export function agentVerb(environment: Environment): Command {
     flags: FLAGS.map((flag) => flag.name),
     examples: [
       'sluice agent --manifests /etc/sluice/manifests',
-      'sluice agent --manifests DIR --node-name node-a --devices eth0,eth1 --service-cidr 10.96.0.0/12,fd00:96::/108',
+      'sluice agent --manifests DIR --hostname-override node-a --devices eth0,eth1 --service-cidr 10.96.0.0/12,fd00:96::/108',
       'sluice agent --config /etc/sluice/config.yaml --socket host-only',
     ],
     exits: ['done', 'failed', 'usage', 'precondition', 'alreadyRunning'],

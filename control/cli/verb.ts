@@ -32,7 +32,9 @@ export function addFlags(command: Command, names: readonly string[]): Command {
   command.option('--config <FILE>', 'configuration file (KubeProxyConfiguration v1alpha1 with a section "sluice")');
   for (const flag of FLAGS) {
     if (!names.includes(flag.name)) continue;
-    command.option(flag.argument === undefined ? `--${flag.name}` : `--${flag.name} <${flag.argument}>`, flag.description);
+    const words = flag.name.length === 1 ? `-${flag.name}, --${flag.name}` : `--${flag.name}`;
+    // kube-proxy: a switch may be written --switch=true.
+    command.option(flag.argument === undefined ? `${words} [true|false]` : `${words} <${flag.argument}>`, flag.description);
   }
   return command;
 }

@@ -1,27 +1,46 @@
 // Which fields of the configuration have a flag? The one list: the command line makes its options from it and config.ts merges
 // them into the file.
 
-/** How the text of a flag becomes a field's value; what does not fit stays text, for the validation to name. */
-export type FlagForm = 'text' | 'list' | 'switch' | 'sizes';
+/**
+ * How the text of a flag becomes a field's value; what does not fit stays text, for the validation to name. kube-proxy: an empty text
+ * is as good as none, but for `listening`, which it turns off.
+ */
+export type FlagForm = 'text' | 'listening' | 'list' | 'switch' | 'number' | 'sizes';
 
 export interface Flag {
-  /** Without the dashes: `node-name`. */
+  /** Without the dashes: `cluster-cidr`. */
   readonly name: string;
   /** Placeholder of its value in the help; undefined for a switch. */
   readonly argument?: string;
   readonly form: FlagForm;
   /** Path of the field it sets. */
   readonly field: string;
+  /** kube-proxy: one flag for what stands in a section of each mode. */
+  readonly alsoField?: string;
   readonly description: string;
 }
 
 export const FLAGS: readonly Flag[] = [
   {
-    name: 'node-name',
+    name: 'hostname-override',
     argument: 'NAME',
     form: 'text',
     field: 'hostnameOverride',
     description: 'name of this node in the cluster (default: the lower-cased host name)',
+  },
+  {
+    name: 'kubeconfig',
+    argument: 'FILE',
+    form: 'text',
+    field: 'clientConnection.kubeconfig',
+    description: 'how to reach the API server (default: as the service account of the pod that the agent runs in)',
+  },
+  {
+    name: 'api-server',
+    argument: 'URLS',
+    form: 'list',
+    field: 'sluice.apiServers',
+    description: 'addresses of the API server, tried in turn, in place of the kubeconfig’s: https://192.0.2.1:6443,https://192.0.2.2:6443',
   },
   {
     name: 'manifests',
@@ -80,7 +99,34 @@ export const FLAGS: readonly Flag[] = [
     field: 'detectLocal.interfaceNamePrefix',
     description: 'prefix of the interfaces of local pods, for InterfaceNamePrefix',
   },
-  { name: 'masquerade-all', form: 'switch', field: 'nftables.masqueradeAll', description: 'masquerade every connection to a ClusterIP' },
+  {
+    name: 'masquerade-all',
+    form: 'switch',
+    field: 'iptables.masqueradeAll',
+    alsoField: 'nftables.masqueradeAll',
+    description: 'masquerade every connection to a ClusterIP',
+  },
+  {
+    name: 'healthz-bind-address',
+    argument: 'ADDRESS',
+    form: 'listening',
+    field: 'healthzBindAddress',
+    description: 'where the health server listens (default: 0.0.0.0:10256); "" turns it off',
+  },
+  {
+    name: 'metrics-bind-address',
+    argument: 'ADDRESS',
+    form: 'listening',
+    field: 'metricsBindAddress',
+    description: 'where the metrics server listens (default: 127.0.0.1:10249); "" turns it off',
+  },
+  {
+    name: 'proxy-mode',
+    argument: 'MODE',
+    form: 'text',
+    field: 'mode',
+    description: 'accepted for kube-proxy’s sake; it decides which section of its configuration counts, and nothing else',
+  },
   { name: 'hooks', argument: 'LIST', form: 'list', field: 'sluice.hooks', description: 'hooks to use: tc, socket (default: both)' },
   {
     name: 'socket',
@@ -131,6 +177,7 @@ export const FLAGS: readonly Flag[] = [
     field: 'sluice.mapSizes',
     description: 'entries of maps that are made, comma-separated: flows4=524288,flows6=65536',
   },
+  { name: 'v', argument: 'LEVEL', form: 'number', field: 'logging.verbosity', description: 'how much is logged: 4 and more for debugging' },
 ];
 
 /** What the command line gave for a flag. */
@@ -144,17 +191,22 @@ function readSizes(text: string): unknown {
   return Object.fromEntries(entries);
 }
 
-/** The value of a flag as the configuration file would hold it. */
+/** The value of a flag as the configuration file would hold it; undefined: as if it were not given. */
 export function flagToField(form: FlagForm, value: Exclude<FlagValue, undefined>): unknown {
   if (typeof value === 'boolean') return value;
   const text = typeof value === 'string' ? value : value.join(',');
   switch (form) {
     case 'text':
+      return text === '' ? undefined : text;
+    case 'listening':
       return text;
     case 'list':
       return text.split(',').map((word) => word.trim());
     case 'switch':
       return text === 'true' ? true : text === 'false' ? false : text;
+    case 'number':
+      // kube-proxy: -v=2 is as good as -v 2.
+      return /^=?\d+$/.test(text) ? Number(text.replace('=', '')) : text;
     case 'sizes':
       return readSizes(text);
   }

@@ -46,7 +46,7 @@ export function agentArguments(lab: Lab, node: NodeName): string[] {
 
 /** Starts an agent and resolves when it serves. */
 export async function startAgent(lab: Lab, node: NodeName, manifests: string, more: readonly string[] = []): Promise<Agent> {
-  const words = ['agent', '--manifests', manifests, '--node-name', nodeObjects[node], ...agentArguments(lab, node), ...more];
+  const words = ['agent', '--manifests', manifests, '--hostname-override', nodeObjects[node], ...agentArguments(lab, node), ...more];
   return watchAgent(lab.start(node, process.execPath, ['--disable-warning=ExperimentalWarning', main, ...words]));
 }
 
