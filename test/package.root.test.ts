@@ -70,7 +70,7 @@ describe('npm package', () => {
     assert.equal(before.exitCode, EXITS.nothingPinned.code, before.all);
     const manifests = join(lab.directory, 'manifests');
     cpSync(FLOWS, manifests, { recursive: true });
-    const words = ['agent', '--manifests', manifests, '--node-name', 'node-a', ...agentArguments(lab, 'nodeA')];
+    const words = ['agent', '--manifests', manifests, '--hostname-override', 'node-a', ...agentArguments(lab, 'nodeA')];
     const agent = await watchAgent(
       lab.start('nodeA', '/usr/bin/env', ['-i', `PATH=${path}`, join(prefix, 'node_modules/.bin/sluice'), ...words]),
     );
