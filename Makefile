@@ -31,6 +31,13 @@ util-linux      tests: nsenter, mount
 endef
 export PACKAGES
 
+# What the real components of a cluster need besides, which tests run against.
+define COMPONENT_PACKAGES
+golang-go       builds them, or fetches the newer Go that does
+openssl         tests: their certificates
+endef
+export COMPONENT_PACKAGES
+
 # What test-kernels needs besides.
 define KERNEL_PACKAGES
 qemu-system-x86 runs other kernels; brings virtiofsd, which lets them see this machine's files
@@ -60,14 +67,16 @@ help: ## this list
 .PHONY: deps
 deps: packages $(NPM_STAMP) ## install what building and testing needs (Debian packages as root, npm packages here)
 
-.PHONY: packages kernel-packages
+.PHONY: packages component-packages kernel-packages
 packages: WANTED = $$PACKAGES
+component-packages: WANTED = $$COMPONENT_PACKAGES
 kernel-packages: WANTED = $$KERNEL_PACKAGES
-packages kernel-packages:
+packages component-packages kernel-packages:
 	@missing=(); \
 	while read -r package reason; do \
 	  case $$package in \
 	    npm) command -v npm >/dev/null && continue ;; \
+	    golang-go) command -v go >/dev/null && continue ;; \
 	    *) [ "$$(dpkg-query -W -f='$${db:Status-Status}' $$package 2>/dev/null)" = installed ] && continue ;; \
 	  esac; \
 	  missing+=($$package); echo "  missing  $$package: $$reason"; \
@@ -141,6 +150,14 @@ build/%: test/lib/%.c $(wildcard test/lib/*.h) Makefile
 	@echo "  cc       $<"
 	@cc $(CFLAGS) -pthread $< -o $@
 
+# The Go command knows by itself what is up to date; it is asked only where a pin or a main changed.
+build/components/seconds: $(wildcard test/components/*/main.go test/components/go.*) test/components/build | component-packages
+	@test/components/build $(@D)
+
+.PHONY: components
+components: build/components/seconds ## build etcd, kube-apiserver and the like, pinned, for the tests; minutes the first time
+	@:
+
 .PHONY: layout
 layout: $(NPM_STAMP) build/bpf/abi.o ## rewrite control/abi/layout.gen.ts from bpf/abi.h
 	@$(NODE) control/abi/generate.ts
@@ -152,7 +169,7 @@ check: build ## types, format and lint, and that layout.gen.ts is what bpf/abi.h
 	@echo "  layout"; $(NODE) control/abi/generate.ts --check
 
 .PHONY: test
-test: check ## every test; as root also those on real packets. One file: make test TESTS=test/maps.test.ts
+test: check components ## every test; as root also those on real packets. One file: make test TESTS=test/maps.test.ts
 	@$(NODE) --test --test-concurrency=1 --test-reporter=spec '$(TESTS)'
 
 .PHONY: test-kernels
