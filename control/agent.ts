@@ -4,13 +4,13 @@
 import type { Config } from './config.ts';
 import type { KernelError, Maps } from './kernel/maps.ts';
 import { type Loop, openLoop, type Pace } from './loop.ts';
-import { buildModel } from './model/build.ts';
+import { buildModel, changedIn } from './model/build.ts';
 import type { Model, NodeFacts, Problem } from './model/model.ts';
 import { type DeviceAddresses, nodeFacts } from './model/node.ts';
 import type { Log } from './observe/log.ts';
 import { problemSet } from './observe/problems.ts';
 import type { PortName } from './observe/snapshot.ts';
-import type { Source } from './source/objects.ts';
+import type { Objects, Source } from './source/objects.ts';
 import { adopt, type Clock, frontendNames, sync } from './sync.ts';
 
 /** How often the maps are compared with what they must hold although nothing changed: others can write to pinned maps too. */
@@ -25,10 +25,24 @@ export interface AgentParts {
   readonly log: Log;
   /** Problems of the datapath: a device that cannot be served, a sysctl in the way. */
   readonly datapathProblems?: () => readonly Problem[];
-  /** Called after every turn that succeeded, with the Model that is in the maps now. */
-  readonly onApplied?: (model: Model, written: number) => void;
+  /** Called after every turn that succeeded. */
+  readonly onApplied?: (applied: Applied) => void;
   /** Monotonic, in ms. */
   readonly clock?: Clock;
+}
+
+/** What a turn put into the maps. */
+export interface Applied {
+  /** What the maps hold now, and the objects behind it. */
+  readonly model: Model;
+  readonly objects: Objects;
+  /** Keys of the Services that may differ from the call before; undefined: any may. */
+  readonly changed: ReadonlySet<string> | undefined;
+  /** Entries and slots. */
+  readonly written: number;
+  readonly tookMs: number;
+  /** The maps were read and compared whole, not only where something changed. */
+  readonly full: boolean;
 }
 
 /** What the last turns did. */
@@ -43,6 +57,11 @@ export interface AgentReport {
   /** The kernel's last refusal, while it lasts. */
   readonly refusal: string | undefined;
   readonly refusals: number;
+  /** Changes noted, and how many of them are in the maps. */
+  readonly generationWanted: number;
+  readonly generationApplied: number;
+  /** Refusals since the start. */
+  readonly refusalsEver: number;
   /** Times the periodic look found maps that somebody else had changed. */
   readonly drifts: number;
   readonly problems: readonly Problem[];
@@ -62,6 +81,13 @@ export interface Agent {
   close(): void;
 }
 
+/** Undefined is all there are. */
+function union(one: Set<string> | undefined, other: ReadonlySet<string> | undefined): Set<string> | undefined {
+  if (one === undefined || other === undefined) return undefined;
+  for (const key of other) one.add(key);
+  return one;
+}
+
 function logProblem(log: Log, problem: Problem): void {
   const { message, ...fields } = problem;
   log.warn({ ...fields }, message);
@@ -76,6 +102,9 @@ export function openAgent(parts: AgentParts): Agent {
   let model: Model | undefined;
   let written = 0;
   let drifts = 0;
+  let refusalsEver = 0;
+  let changed: Set<string> | undefined;
+  let whole = true;
   let syncProblems: readonly Problem[] = [];
   const problems = problemSet();
 
@@ -91,14 +120,22 @@ export function openAgent(parts: AgentParts): Agent {
   const turn = () => {
     // Row 1.11: half a list must never shrink what is there.
     if (!source.synced) return { againAfterMs: undefined };
-    if (model !== undefined && clock() - verifiedAt >= VERIFY_MS) verify(model);
-    model = buildModel(source.objects(), nodeFacts(source.objects(), config.nodeName, parts.addresses()), config, model);
+    const began = clock();
+    const objects = source.objects();
+    if (model !== undefined && clock() - verifiedAt >= VERIFY_MS) {
+      verify(model);
+      whole = true;
+    }
+    model = buildModel(objects, nodeFacts(objects, config.nodeName, parts.addresses()), config, model);
+    changed = union(changed, changedIn(model));
     const synced = sync(maps, state, model, config);
     if (synced.written > 0) written = synced.written;
     syncProblems = synced.problems;
     tellProblems();
     if (synced.written > 0) log.info({ written: synced.written, services: model.services.size }, 'applied');
-    parts.onApplied?.(model, synced.written);
+    parts.onApplied?.({ model, objects, changed, written: synced.written, tookMs: clock() - began, full: whole });
+    changed = new Set();
+    whole = false;
     return { againAfterMs: Math.min(synced.retryAfterMs ?? VERIFY_MS, Math.max(0, verifiedAt + VERIFY_MS - clock())) };
   };
 
@@ -108,11 +145,15 @@ export function openAgent(parts: AgentParts): Agent {
     for (const { object, field, reason } of gone) log.info({ object, field, reason }, 'no longer a problem');
   };
 
-  const tellRefusal = (error: KernelError, pause: number) =>
+  const tellRefusal = (error: KernelError, pause: number) => {
+    refusalsEver++;
+    // The maps are read again.
+    whole = true;
     log.error(
       { operation: error.operation, map: error.map, code: error.code, done: error.done, pauseMs: pause },
       'the kernel refused; trying again',
     );
+  };
   const loop: Loop = openLoop(turn, tellRefusal, config);
   source.onChange(() => loop.dirty());
 
@@ -134,7 +175,7 @@ export function openAgent(parts: AgentParts): Agent {
       return names;
     },
     report() {
-      const { oldestChangeMs, refusals, refusal, turns } = loop.state();
+      const { oldestChangeMs, refusals, refusal, turns, wanted, applied } = loop.state();
       return {
         node: model?.node,
         hasNodeObject: source.objects().nodes.has(config.nodeName),
@@ -144,6 +185,9 @@ export function openAgent(parts: AgentParts): Agent {
         oldestChangeMs,
         refusal: refusal?.message,
         refusals,
+        generationWanted: wanted,
+        generationApplied: applied,
+        refusalsEver,
         drifts,
         problems: problems.current(),
       };

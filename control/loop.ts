@@ -28,6 +28,9 @@ export interface LoopState {
   readonly refusal: KernelError | undefined;
   /** Turns that succeeded. */
   readonly turns: number;
+  /** Changes noted, and how many of them are in the maps. */
+  readonly wanted: number;
+  readonly applied: number;
 }
 
 export interface Loop {
@@ -54,6 +57,8 @@ export function openLoop(turn: Turn, onRefusal: (error: KernelError, pause: numb
   let refusals = 0;
   let refusal: KernelError | undefined;
   let turns = 0;
+  let wanted = 0;
+  let applied = 0;
   let closed = false;
   let waiting: (() => void)[] = [];
 
@@ -63,9 +68,11 @@ export function openLoop(turn: Turn, onRefusal: (error: KernelError, pause: numb
     clearTimeout(again);
     const since = changedAt;
     changedAt = undefined;
+    const generation = wanted;
     try {
       const { againAfterMs } = turn();
       turns++;
+      applied = generation;
       refusals = 0;
       refusal = undefined;
       if (againAfterMs !== undefined && !closed) again = setTimeout(dirty, againAfterMs);
@@ -99,6 +106,7 @@ export function openLoop(turn: Turn, onRefusal: (error: KernelError, pause: numb
   /** During a pause the change waits with the rest: a kernel that refuses is not asked more often because more happens. */
   const dirty = () => {
     if (closed) return;
+    wanted++;
     changedAt ??= performance.now();
     if (immediate === undefined && pause === undefined) immediate = setImmediate(run);
   };
@@ -115,6 +123,8 @@ export function openLoop(turn: Turn, onRefusal: (error: KernelError, pause: numb
       refusals,
       refusal,
       turns,
+      wanted,
+      applied,
     }),
     close() {
       closed = true;

@@ -4,7 +4,7 @@ import assert from 'node:assert/strict';
 import { afterEach, beforeEach, describe, it, mock } from 'node:test';
 import fc from 'fast-check';
 import { pino } from 'pino';
-import { type AgentParts, openAgent } from '../control/agent.ts';
+import { type AgentParts, type Applied, openAgent } from '../control/agent.ts';
 import { REST_MS } from '../control/compile/ids.ts';
 import { KernelError, type Maps, memoryMaps } from '../control/kernel/maps.ts';
 import { openLoop, type Pace, pauseMs } from '../control/loop.ts';
@@ -193,6 +193,29 @@ describe('loop', () => {
     loop.close();
   });
 
+  it('says how many changes are wanted and how many are in the maps', () => {
+    let refuses = false;
+    const turn = () => {
+      if (refuses) throw new KernelError('set', 'frontends4', 'ENOMEM');
+      return { againAfterMs: undefined };
+    };
+    const loop = openLoop(turn, () => {}, pace);
+    const generations = () => [loop.state().wanted, loop.state().applied];
+    loop.dirty();
+    loop.dirty();
+    assert.deepEqual(generations(), [2, 0]);
+    advance(0);
+    assert.deepEqual(generations(), [2, 2]);
+    refuses = true;
+    loop.dirty();
+    advance(0);
+    assert.deepEqual(generations(), [3, 2]);
+    refuses = false;
+    advance(100);
+    assert.deepEqual(generations(), [3, 3]);
+    loop.close();
+  });
+
   it('a bug is not retried: it leaves the loop', () => {
     const loop = openLoop(
       () => {
@@ -229,6 +252,42 @@ describe('agent', () => {
     mock.timers.tick(0);
     assert.deepEqual(frontends(maps), ['10.96.0.11:80']);
     second.close();
+  });
+
+  it('tells what a turn applied: what changed since the last that succeeded, over refusals and skipped snapshots', () => {
+    const inner = memoryMaps(SIZES);
+    let refuses = false;
+    const set = inner.frontends4.setMany;
+    const maps: Maps = {
+      ...inner,
+      frontends4: {
+        ...inner.frontends4,
+        setMany(entries) {
+          if (refuses) throw new KernelError('set', 'frontends4', 'ENOMEM');
+          set(entries);
+        },
+      },
+    };
+    const told: { changed: string[] | undefined; full: boolean; services: number }[] = [];
+    const onApplied = ({ changed, full, objects }: Applied) =>
+      void told.push({ changed: changed && [...changed].sort(), full, services: objects.services.size });
+    const { given, source } = parts(maps, testSource(), { onApplied });
+    const agent = openAgent(given);
+    source.put(web());
+    advance(0);
+    assert.deepEqual(told.splice(0), [{ changed: undefined, full: true, services: 1 }]);
+    refuses = true;
+    source.put(service('other', { clusterIP: '10.96.0.11', clusterIPs: ['10.96.0.11'], ports: [{ port: 80 }] }));
+    advance(0);
+    source.put(webSlice('10.244.1.5'));
+    assert.deepEqual([told, agent.report().refusalsEver], [[], 1]);
+    refuses = false;
+    advance(100);
+    assert.deepEqual(told, [{ changed: ['default/other', 'default/web'], full: true, services: 2 }]);
+    source.remove('Service', 'default/other');
+    advance(0);
+    assert.deepEqual(told.slice(1), [{ changed: ['default/other'], full: false, services: 1 }]);
+    agent.close();
   });
 
   it('names the Service port behind each frontend id', () => {

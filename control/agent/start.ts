@@ -2,7 +2,7 @@
 // turn, on a warm start the earlier agent's programs go on serving until they are replaced in place. Stopping leaves all of it serving.
 
 import { mkdirSync } from 'node:fs';
-import { type Agent, openAgent } from '../agent.ts';
+import { type Agent, type Applied, openAgent } from '../agent.ts';
 import { type Config, ConfigError } from '../config.ts';
 import { type Datapath, openDatapath } from '../kernel/datapath.ts';
 import type { Native } from '../kernel/native.ts';
@@ -16,6 +16,7 @@ import { snapshotPath, socketPath } from '../observe/paths.ts';
 import { serve } from '../observe/protocol.ts';
 import { writeSnapshot } from '../observe/snapshot.ts';
 import { type Manifests, openManifests } from '../source/manifests.ts';
+import { openObservation } from './observation.ts';
 import { type Followed, followConfig, type Reload } from './reload.ts';
 import type { AgentStatus } from './status.ts';
 import { openUpkeep } from './upkeep.ts';
@@ -167,6 +168,8 @@ export async function startAgent(start: Start): Promise<RunningAgent | undefined
   try {
     const source = openSource(start.manifests);
     closers.push(() => source.close());
+    const observation = await openObservation(config, source);
+    closers.push(() => observation.close());
     const node = openNode(native, options);
     closers.push(() => node.close());
     const datapath: Datapath = openDatapath(native, node, options);
@@ -178,20 +181,22 @@ export async function startAgent(start: Start): Promise<RunningAgent | undefined
     );
 
     let reload: Reload | undefined;
-    let afterTurn = (_model: Model, _written: number) => {};
+    let afterTurn = (_applied: Applied) => {};
     const agent = openAgent({
       config,
       source,
       addresses: () => node.addresses(),
       maps: datapath.maps,
       log,
-      datapathProblems: () => [...datapath.problems(), ...(reload?.problems() ?? [])],
-      onApplied(model, written) {
-        datapath.update(viewOf(model, config));
-        afterTurn(model, written);
+      datapathProblems: () => [...datapath.problems(), ...(reload?.problems() ?? []), ...observation.problems()],
+      onApplied(applied) {
+        datapath.update(viewOf(applied.model, config));
+        observation.applied(applied);
+        afterTurn(applied);
       },
     });
     closers.push(() => agent.close());
+    observation.follow(agent);
     closers.push(node.onChange(() => agent.dirty()));
 
     await synced(source, signal);
@@ -202,6 +207,7 @@ export async function startAgent(start: Start): Promise<RunningAgent | undefined
     if (signal.aborted || model === undefined) return void (await close());
 
     await datapath.attach(viewOf(model, config));
+    observation.serving();
     const upkeep = openUpkeep(native, datapath, config.conntrack, config.resetGoneBackends, log);
     closers.push(() => upkeep.close());
     const snapshots = openSnapshots(
@@ -210,7 +216,7 @@ export async function startAgent(start: Start): Promise<RunningAgent | undefined
       log,
     );
     closers.push(() => snapshots.close());
-    afterTurn = (_, written) => {
+    afterTurn = ({ written }) => {
       snapshots.want();
       if (written > 0) upkeep.backendsChanged();
     };

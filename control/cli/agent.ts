@@ -2,6 +2,7 @@
 
 import { readFileSync } from 'node:fs';
 import type { Command } from 'commander';
+import { BindError } from '../agent/observation.ts';
 import { type RunningAgent, startAgent } from '../agent/start.ts';
 import { FLAGS } from '../config/flags.ts';
 import { ConfigError } from '../config.ts';
@@ -48,6 +49,7 @@ async function run(environment: Environment, options: Options): Promise<void> {
   } catch (error) {
     if (error instanceof ConfigError) throw new Refusal('usage', error.message);
     if (error instanceof PreconditionError) throw new Refusal('precondition', error.message);
+    if (error instanceof BindError) throw new Refusal('precondition', error.message);
     if (error instanceof LockedError) throw new Refusal('alreadyRunning', error.message);
     throw error;
   }
