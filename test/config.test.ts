@@ -7,6 +7,7 @@ import { join, resolve } from 'node:path';
 import { describe, it, type TestContext } from 'node:test';
 import fc from 'fast-check';
 import { stringify } from 'yaml';
+import { effectiveFields } from '../control/config/effective.ts';
 import { FLAGS, type FlagValue } from '../control/config/flags.ts';
 import { type Config, ConfigError, type Fault, readConfig } from '../control/config.ts';
 
@@ -559,4 +560,36 @@ it('whatever the file, it is a configuration or a ConfigError', (t) => {
       },
     ),
   );
+});
+
+describe('written down as it counts', () => {
+  const flagSets: [sentence: string, flags: Flags][] = [
+    ['the defaults', {}],
+    ['manifests and sizes', { manifests: '/m', 'map-size': 'flows4=1000,flows6=2000', 'snat-ports': '20000-20010', hooks: 'tc' }],
+    ['an API server', { kubeconfig: '/k', 'api-server': 'https://192.0.2.1:6443,https://192.0.2.2:6443', 'hostname-override': 'node-a' }],
+    ['local pods by network', { 'detect-local-mode': 'ClusterCIDR', 'cluster-cidr': '10.1.0.0/16,fd01::/64', 'masquerade-all': true }],
+    ['local pods by bridge, host only', { 'detect-local-mode': 'BridgeInterface', 'pod-bridge-interface': 'br0', socket: 'host-only' }],
+    ['node ports everywhere', { 'nodeport-addresses': 'all', 'service-cidr': '10.96.0.0/12' }],
+    ['node ports on primary and a network', { 'nodeport-addresses': 'primary,192.0.2.0/24', devices: 'eth0,eth1' }],
+  ];
+  for (const [sentence, flags] of flagSets) {
+    it(`${sentence}: read back, it is the same`, (t) => {
+      const config = readConfig(flags);
+      assert.deepEqual(readConfig({}, write(t, stringify(effectiveFields(config)))), config);
+    });
+  }
+  it('what only a file can say: read back, it is the same', (t) => {
+    const text = [
+      'bindAddress: fd00::1',
+      'healthzBindAddress: "[fd00::1]:1000"',
+      'metricsBindAddress: ":0"',
+      'bindAddressHardFail: true',
+      'nftables: { minSyncPeriod: 1s, syncPeriod: 1m, masqueradeBit: 31 }',
+      'conntrack: { tcpEstablishedTimeout: 2h, udpTimeout: 10s }',
+      'oomScoreAdj: 0',
+      'sluice: { externalIPs: off, externalIPCIDRs: [203.0.113.0/24], sourceRangesEverywhere: true, socketExceptions: [mesh], xdp: native }',
+    ];
+    const config = readConfig({}, write(t, text.join('\n')));
+    assert.deepEqual(readConfig({}, write(t, stringify(effectiveFields(config)))), config);
+  });
 });
