@@ -28,6 +28,7 @@ ethtool         tests: offloads on and off
 tcpdump         tests: what was on the wire when one fails
 procps          tests: sysctl
 util-linux      tests: nsenter, mount
+libcap2-bin     tests: capsh, which runs a program with some capabilities
 endef
 export PACKAGES
 
@@ -194,6 +195,10 @@ build/sluice.js: deploy/bundle.ts package.json package-lock.json $(shell find co
 .PHONY: package
 package: build ## build/sluice-VERSION.tgz for npm install: objects, addon and one JavaScript file; needs no compiler
 	@npm pack --silent --pack-destination build | sed 's,^,  npm      build/,'
+
+.PHONY: image-root
+image-root: package ## build/image-root: the tree that deploy/image/Containerfile copies; needs no registry
+	@$(NODE) deploy/image/assemble.ts
 
 .PHONY: clean
 clean: ## remove build/

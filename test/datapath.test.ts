@@ -7,7 +7,7 @@ import { jiffiesRate } from '../control/kernel/features.ts';
 import { refusal } from '../control/kernel/load.ts';
 import type { DatapathOptions } from '../control/kernel/options.ts';
 import { parsePorts, portsText, portWords } from '../control/kernel/ports.ts';
-import { missingCapabilities, oldKernel } from '../control/kernel/preconditions.ts';
+import { lockedMemory, missingCapabilities, oldKernel } from '../control/kernel/preconditions.ts';
 import { settingsOf } from '../control/kernel/settings.ts';
 import { unservedWith } from '../control/kernel/unserved.ts';
 
@@ -33,6 +33,8 @@ describe('the cgroup root', () => {
   test('is not a cgroup v1 mount', () => assert.equal(found([line('/sys/fs/cgroup', '/', 'cgroup')], ['/sys/fs/cgroup']), undefined));
   test("is not a container's own subtree, which also calls itself /", () =>
     assert.equal(found([line('/sys/fs/cgroup'), line('/host/cgroup')], ['/host/cgroup']), '/host/cgroup'));
+  test("is the node's, mounted into a container with a cgroup namespace of its own", () =>
+    assert.equal(found([line('/sys/fs/cgroup'), line('/host/cgroup', '/../../..')], ['/host/cgroup']), '/host/cgroup'));
   test('is not a part mounted from elsewhere', () => assert.equal(found([line('/x', '/kubepods')], ['/x']), undefined));
   test('may have a blank in its path', () => assert.equal(found([line('/a\\040b')], ['/a b']), '/a b'));
 });
@@ -49,6 +51,16 @@ describe('preconditions', () => {
     assert.deepEqual(missingCapabilities(status([12, 21])), []);
     assert.match(missingCapabilities(status([39, 38])).join(), /^no CAP_NET_ADMIN: /);
     assert.match(missingCapabilities(status([])).join(), /^no CAP_NET_ADMIN, CAP_BPF, CAP_PERFMON: /);
+  });
+  test('kernel 5.10 counts maps as locked memory', () => {
+    const limits = (most: string) =>
+      `Limit                     Soft Limit           Hard Limit           Units     \nMax locked memory         65536                ${most}                bytes     \n`;
+    const all = [12, 38, 39];
+    assert.match(lockedMemory(status(all), limits('65536'), '5.10.0-30-amd64').join(), /^no CAP_SYS_RESOURCE: .* 65536 bytes/);
+    assert.deepEqual(lockedMemory(status([...all, 24]), limits('65536'), '5.10.0-30-amd64'), []);
+    assert.deepEqual(lockedMemory(status(all), limits('unlimited'), '5.10.0-30-amd64'), []);
+    assert.deepEqual(lockedMemory(status(all), limits('65536'), '5.15.1'), []);
+    assert.deepEqual(lockedMemory(status(all), limits('65536'), '6.1.0'), []);
   });
   test('the kernel is 5.10 or later', () => {
     for (const version of ['5.10.0-30-amd64', '5.15.1', '6.1.0', '10.0.0']) assert.deepEqual(oldKernel(version), []);

@@ -22,13 +22,13 @@ export const CGROUP2_MAGIC = 0x63677270;
 
 /**
  * Path of the true cgroup v2 root in the text of /proc/self/mountinfo, or undefined. Inside a container there may be a mount of its own
- * subtree: it shows as `/` in the container's cgroup namespace, but only the true root has no cgroup.type (10.6).
+ * subtree: it shows as `/` in the container's cgroup namespace, and the node's root as `/../..`. Only the true root has no cgroup.type (10.6).
  */
 export function findCgroupRoot(mountinfo: string, isTrueRoot: (path: string) => boolean = lacksType): string | undefined {
   for (const line of mountinfo.split('\n')) {
     const [mount, rest] = line.split(' - ');
     const fields = mount?.split(' ') ?? [];
-    if (rest?.split(' ')[0] !== 'cgroup2' || fields[3] !== '/') continue;
+    if (rest?.split(' ')[0] !== 'cgroup2' || !/^\/(?:\.\.(?:\/\.\.)*)?$/.test(fields[3] ?? '')) continue;
     const path = unescapeMount(fields[4] ?? '');
     if (isTrueRoot(path)) return path;
   }

@@ -85,6 +85,16 @@ function restoreHost(stateDirectory: string): string[] {
     removed.push(`${stateDirectory}/${name}`);
   }
   // Somebody else's files in it are somebody else's.
-  if (readdirSync(stateDirectory).length === 0) rmdirSync(stateDirectory);
+  if (readdirSync(stateDirectory).length === 0) removeEmpty(stateDirectory);
   return removed;
+}
+
+/** In a container it is where a volume is mounted, and the volume's own directory out of reach: an empty one is left on the node. */
+function removeEmpty(directory: string): void {
+  try {
+    rmdirSync(directory);
+  } catch (error) {
+    const code = error instanceof Error && 'code' in error ? error.code : undefined;
+    if (code !== 'EBUSY' && code !== 'EROFS') throw error;
+  }
 }

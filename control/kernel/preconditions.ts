@@ -22,6 +22,10 @@ const BPF_FS_MAGIC = 0xcafe4a11;
 /** bpf_redirect_neigh, jiffies in programs, mmapable arrays. */
 const FLOOR = [5, 10] as const;
 
+/** From here on maps count in their cgroup's memory. */
+const MAPS_ARE_NOT_LOCKED = [5, 11] as const;
+const CAP_SYS_RESOURCE = 24;
+
 /** capabilities(7); CAP_SYS_ADMIN stands for CAP_BPF and CAP_PERFMON. */
 const CAPABILITIES = [
   { name: 'CAP_NET_ADMIN', bits: [12] },
@@ -31,8 +35,10 @@ const CAPABILITIES = [
 
 /** What is missing, one line each; empty: all is there. */
 export function missingPreconditions(native: Native, options: Pick<DatapathOptions, 'pinDirectory' | 'cgroupRoot' | 'hooks'>): string[] {
+  const status = readFileSync('/proc/self/status', 'utf8');
   return [
-    ...missingCapabilities(readFileSync('/proc/self/status', 'utf8')),
+    ...missingCapabilities(status),
+    ...lockedMemory(status, readFileSync('/proc/self/limits', 'utf8'), release()),
     ...oldKernel(release()),
     ...missingObjects(),
     ...missingMounts(native, options),
@@ -41,16 +47,33 @@ export function missingPreconditions(native: Native, options: Pick<DatapathOptio
 
 /** status: text of /proc/self/status. */
 export function missingCapabilities(status: string): string[] {
-  const effective = BigInt(`0x${/^CapEff:\s*([0-9a-f]+)$/m.exec(status)?.[1] ?? '0'}`);
-  const missing = CAPABILITIES.filter(({ bits }) => !bits.some((bit) => (effective >> BigInt(bit)) & 1n)).map(({ name }) => name);
+  const missing = CAPABILITIES.filter(({ bits }) => !bits.some((bit) => has(status, bit))).map(({ name }) => name);
   return missing.length === 0 ? [] : [`no ${missing.join(', ')}: run as root, or give the agent these capabilities`];
+}
+
+/** limits: text of /proc/self/limits; libbpf raises the limit where it may. version: as uname(2) gives it. */
+export function lockedMemory(status: string, limits: string, version: string): string[] {
+  const most = /^Max locked memory +\S+ +(\S+)/m.exec(limits)?.[1];
+  if (isFrom(version, MAPS_ARE_NOT_LOCKED) || has(status, CAP_SYS_RESOURCE) || most === 'unlimited') return [];
+  return [
+    `no CAP_SYS_RESOURCE: kernel ${version} counts maps as locked memory, of which ${most} bytes are allowed; give the agent this capability, or set no limit`,
+  ];
+}
+
+function has(status: string, capability: number): boolean {
+  const effective = BigInt(`0x${/^CapEff:\s*([0-9a-f]+)$/m.exec(status)?.[1] ?? '0'}`);
+  return ((effective >> BigInt(capability)) & 1n) !== 0n;
 }
 
 /** version: as uname(2) gives it. */
 export function oldKernel(version: string): string[] {
-  const [major = 0, minor = 0] = version.split('.').map(Number);
-  if (major > FLOOR[0] || (major === FLOOR[0] && minor >= FLOOR[1])) return [];
+  if (isFrom(version, FLOOR)) return [];
   return [`kernel ${version}: the datapath needs ${FLOOR.join('.')} or later`];
+}
+
+function isFrom(version: string, [first, second]: readonly [number, number]): boolean {
+  const [major = 0, minor = 0] = version.split('.').map(Number);
+  return major > first || (major === first && minor >= second);
 }
 
 function missingObjects(): string[] {

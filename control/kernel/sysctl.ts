@@ -1,7 +1,7 @@
 // Which settings of the kernel (/proc/sys) does the datapath need, and which does it add to? Only ip_local_reserved_ports is
 // written; everything else that does not fit becomes a Problem that says what to do.
 
-import { readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import type { Problem } from '../model/model.ts';
 import type { Ledger } from './ledger.ts';
 import { type PortRange, parsePorts, portsOf, portsText } from './ports.ts';
@@ -41,11 +41,15 @@ export function sysctlProblems(families: { readonly ipv6: boolean }): Problem[] 
     }));
 }
 
+/** Where deploy/ mounts the node's /proc/sys/net: a container's own /proc/sys is read-only. */
+const HOST_SYSCTLS = '/host/proc/sys';
+
 function path(name: string): string {
-  return `/proc/sys/${name.replaceAll('.', '/')}`;
+  const place = existsSync(`${HOST_SYSCTLS}/net/ipv4`) ? HOST_SYSCTLS : '/proc/sys';
+  return `${place}/${name.replaceAll('.', '/')}`;
 }
 
-/** The value as the kernel shows it. The settings under net/ are those of the process's own network namespace. */
+/** The value as the kernel shows it. The settings under net/ are those of the process's own network namespace, wherever they are mounted. */
 export function readSysctl(name: string): string {
   return readFileSync(path(name), 'utf8');
 }

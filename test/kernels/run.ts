@@ -15,8 +15,8 @@ const root = fileURLToPath(new URL('../..', import.meta.url));
 const file = (name: string) => fileURLToPath(new URL(name, import.meta.url));
 const kernels = `${root}build/kernels`;
 const document = `${root}docs/verifier.md`;
-/** Packets, maps, and where programs are attached: what differs from kernel to kernel. */
-const tests = ['program', 'maps', 'datapath'].map((name) => `test/${name}.root.test.ts`);
+/** Packets, maps, where programs are attached, and who may: what differs from kernel to kernel. */
+const tests = ['program', 'maps', 'datapath', 'capabilities'].map((name) => `test/${name}.root.test.ts`);
 
 const MAY_BE_ABSENT = '5.10';
 /** prepare.sh: the mirror does not have it. */

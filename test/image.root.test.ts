@@ -1,0 +1,189 @@
+// The image without a registry: its tree is what the Containerfile copies, and the agent serves in it as deploy/ runs it, chrooted under a root
+// nobody can write, with the DaemonSet's capabilities and mounts and nothing else.
+
+import assert from 'node:assert/strict';
+import type { ChildProcess } from 'node:child_process';
+import { once } from 'node:events';
+import { cpSync, existsSync, globSync, mkdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { after, before, describe, it } from 'node:test';
+import { fileURLToPath } from 'node:url';
+import { execa } from 'execa';
+import { parse, stringify } from 'yaml';
+import { EXITS } from '../control/cli/exits.ts';
+import { watchAgent } from './lib/agent.ts';
+import { givenCapabilities, imageRoot, podSpec, signalContainer, startContainer } from './lib/container.ts';
+import { parseDestination, wordsOf } from './lib/flow.ts';
+import { type Lab, openLab } from './lib/netns.ts';
+import { families, nodeObjects } from './lib/places.ts';
+import { plainLane } from './lib/topology.ts';
+import { ask, serveAll } from './lib/wire.ts';
+
+const ROOT = fileURLToPath(new URL('..', import.meta.url));
+const FLOWS = join(ROOT, 'test/flows/manifests');
+const containerfile = readFileSync(join(ROOT, 'deploy/image/Containerfile'), 'utf8');
+
+describe('image', () => {
+  before(() => execa('make', ['-s', 'image-root'], { cwd: ROOT }));
+
+  it('is the tree of make image-root and nothing besides', () => {
+    const stages = containerfile.split(/^(?=FROM )/m).filter((stage) => stage.startsWith('FROM '));
+    assert.equal(stages.length, 2);
+    assert.match(stages[0]!, /^RUN make image-root$/m);
+    const [from, ...last] = stages[1]!.trim().split('\n');
+    assert.equal(from, 'FROM scratch');
+    assert.deepEqual(last, ['COPY --from=build /src/build/image-root /', `ENTRYPOINT ${JSON.stringify(podSpec().containers[0].command)}`]);
+  });
+
+  it('has a Node, our files and their libraries, and no shell, compiler or package manager', () => {
+    const files = globSync('**', { cwd: imageRoot, withFileTypes: true })
+      .filter((entry) => !entry.isDirectory())
+      .map((entry) => join(entry.parentPath, entry.name).slice(imageRoot.length));
+    const expected = [
+      /^\/usr\/bin\/(node|sluice)$/,
+      /^\/opt\/sluice\/(README\.md|package\.json|build\/(LICENSES|sluice\.(js|node)|bpf\/(probe|sock|tc|xdp)\.o))$/,
+      /^\/usr\/lib(64)?\/([^/]+-linux-gnu\/)?(lib[a-z_+]+|ld-linux-[a-z0-9-]+)\.so\.\d+$/,
+      /^\/usr\/share\/doc\/[^/]+\/(copyright|LICENSE)$/,
+      /^\/etc\/(passwd|group)$/,
+      /^\/(lib|lib64|var\/run)$/,
+    ];
+    assert.deepEqual(
+      files.filter((file) => !expected.some((pattern) => pattern.test(file))),
+      [],
+    );
+    assert(existsSync(join(imageRoot, 'usr/share/doc/libc6/copyright')));
+  });
+
+  describe('as deploy/ runs it', () => {
+    let lab: Lab;
+    let volumes: Record<string, string>;
+    const environment = { NODE_NAME: nodeObjects.nodeA };
+    const running: ChildProcess[] = [];
+    before(async () => {
+      lab = openLab(plainLane);
+      const manifests = join(lab.directory, 'config/manifests');
+      cpSync(FLOWS, manifests, { recursive: true });
+      // Of deploy/'s configuration, except for where the objects come from and where this node's cgroups are.
+      const config = parse(readFileSync(join(ROOT, 'deploy/config.yaml'), 'utf8'));
+      config.sluice = { manifests: '/etc/sluice/manifests', cgroupRoot: '/host/sys/fs/cgroup' };
+      writeFileSync(join(lab.directory, 'config/config.yaml'), stringify(config));
+      mkdirSync(join(lab.directory, 'run'));
+      volumes = {
+        config: join(lab.directory, 'config'),
+        bpf: join(lab.directory, 'bpf'),
+        run: join(lab.directory, 'run'),
+        cgroup: lab.cgroup('nodeA'),
+      };
+      await serveAll(lab);
+    });
+    after(() => lab?.close());
+
+    async function start(capabilities: readonly string[] = givenCapabilities()): Promise<ChildProcess> {
+      const child = await startContainer(lab, 'nodeA', { volumes, environment, capabilities });
+      running.push(child);
+      return child;
+    }
+
+    const asked = families.flatMap((family) =>
+      (['tcp', 'udp'] as const).flatMap((protocol) => {
+        const { clusterIP, nodePort } = wordsOf(family, protocol);
+        return [
+          { from: 'clientA' as const, ...parseDestination(clusterIP('web')) },
+          { from: 'nodeA' as const, ...parseDestination(clusterIP('web')) },
+          { from: 'outside' as const, ...parseDestination(nodePort('web')) },
+        ];
+      }),
+    );
+
+    /** What another process of the container says and ends with, as by kubectl exec. */
+    async function told(...command: string[]): Promise<{ out: string; code: number }> {
+      const child = await startContainer(lab, 'nodeA', { volumes, environment, command });
+      let out = '';
+      for (const stream of [child.stdout!, child.stderr!]) stream.on('data', (text) => (out += text));
+      const [code] = (await once(child, 'close')) as [number];
+      return { out, code };
+    }
+
+    async function end(child: ChildProcess): Promise<void> {
+      const gone = once(child, 'exit');
+      signalContainer(child, 'SIGTERM');
+      assert.deepEqual(await gone, [0, null]);
+    }
+
+    it('the root cannot be written, the capabilities are those given, and no other can be had', async () => {
+      const program = `
+        const { readFileSync, writeFileSync } = require('node:fs');
+        const status = readFileSync('/proc/self/status', 'utf8');
+        const refused = ['/x', '/opt/sluice/x', '/proc/sys/net/ipv4/ip_forward', '/sys/fs/x', '/etc/sluice/x'].map((path) => {
+          try { writeFileSync(path, '1\\n'); return 'written'; } catch (error) { return error.code; }
+        });
+        console.log(JSON.stringify({
+          refused, user: process.getuid(), pid: process.pid,
+          ...Object.fromEntries(['CapPrm', 'CapEff', 'CapBnd', 'CapAmb', 'NoNewPrivs'].map((name) => [name, new RegExp(name + ':\\\\s*(\\\\S+)').exec(status)[1]])),
+        }));`;
+      const { out, code } = await told('/usr/bin/node', '-e', program);
+      assert.equal(code, 0, out);
+      const { refused, CapEff, ...rest } = JSON.parse(out);
+      assert.deepEqual(
+        refused,
+        ['EROFS', 'EROFS', 'EROFS', 'EROFS', 'EROFS'].map((text, index) => (index === 3 ? refused[3] : text)),
+      );
+      assert.notEqual(refused[3], 'written');
+      const names = async (bits: string) => (await execa('capsh', [`--decode=${bits}`])).stdout.split('=')[1]!.split(',');
+      // A machine in a sandbox may lack one itself, and can give it to nobody.
+      const machine = await names(/^CapBnd:\s*(\S+)/m.exec(readFileSync('/proc/self/status', 'utf8'))![1]!);
+      const given = givenCapabilities().map((name) => `cap_${name.toLowerCase()}`);
+      assert.deepEqual((await names(CapEff)).sort(), given.filter((name) => machine.includes(name)).sort());
+      assert.deepEqual(rest, { user: 0, pid: 1, CapPrm: CapEff, CapBnd: CapEff, CapAmb: '0'.repeat(16), NoNewPrivs: '1' });
+    });
+
+    it('serves pods, the node and clients outside, stops when told, and takes over what it left', async () => {
+      for (const round of ['maps made', 'maps adopted']) {
+        const child = await start();
+        const agent = await watchAgent(child);
+        assert(
+          agent.lines.some(({ msg }) => msg === round),
+          JSON.stringify(agent.lines),
+        );
+        for (const { from, address, port, protocol } of asked) {
+          const [answer] = await ask(lab, from, protocol, address, port);
+          assert.equal(answer?.error, undefined, `${from} → ${address} port ${port} ${protocol}: ${answer?.error}`);
+        }
+        const status = await told('/usr/bin/sluice', 'status');
+        assert.equal(status.code, 0, status.out);
+        assert.match(status.out, /^node +node-a, /m);
+        assert.match(status.out, /^eth0 +nic +(tcx|clsact) /m);
+        assert.equal((await told('/usr/bin/sluice', 'dump', 'frontends')).code, 0);
+        const reserved = await lab.run('nodeA', 'cat', ['/proc/sys/net/ipv4/ip_local_reserved_ports']);
+        assert.equal(reserved, '16384-29999');
+        assert.deepEqual(
+          agent.lines.filter(({ level }) => level === 'error' || level === 'fatal'),
+          [],
+        );
+        await end(child);
+      }
+    });
+
+    it('what it leaves on the node is root’s alone', () => {
+      assert.deepEqual(statSync(join(lab.directory, 'bpf/sluice')).mode & 0o777, 0o700);
+      assert.deepEqual(statSync(join(lab.directory, 'run/ledger.json')).mode & 0o077, 0);
+    });
+
+    for (const capability of givenCapabilities().filter((name) => name !== 'SYS_RESOURCE'))
+      it(`without ${capability} it says so and touches nothing`, async () => {
+        const child = await start(givenCapabilities().filter((name) => name !== capability));
+        let said = '';
+        child.stderr!.on('data', (text) => (said += text));
+        const [code] = (await once(child, 'close')) as [number];
+        assert.equal(code, EXITS.precondition.code, said);
+        assert.match(said, new RegExp(`no CAP_${capability}: `));
+      });
+
+    it('cleans up from inside', async () => {
+      const cleanup = await told('/usr/bin/sluice', 'cleanup');
+      assert.equal(cleanup.code, 0, cleanup.out);
+      assert(!existsSync(join(lab.directory, 'bpf/sluice')));
+      assert.equal(await lab.run('nodeA', 'cat', ['/proc/sys/net/ipv4/ip_local_reserved_ports']), '');
+    });
+  });
+});
