@@ -21,19 +21,20 @@ const EVERYTHING: Readonly<Record<string, Reach>> = {
     home: 'values',
     kernel: 'values',
   },
-  ...{ loop: 'values', model: 'values', observe: 'values', source: 'values', sync: 'values' },
+  ...{ loop: 'values', model: 'values', observe: 'values', sorted: 'values', source: 'values', sync: 'values' },
 };
 
 const CONTROL: Readonly<Record<string, Readonly<Record<string, Reach>>>> = {
   address: { model: 'types' },
+  sorted: {},
   // Pure: no bytes, no kernel. Objects are its input.
-  model: { address: 'values', source: 'types' },
+  model: { address: 'values', sorted: 'values', source: 'types' },
   // Problems and the limits of what is honoured are the Model's words.
-  source: { address: 'values', model: 'values' },
+  source: { address: 'values', model: 'values', sorted: 'values' },
   config: { abi: 'values', address: 'values', model: 'values' },
   abi: { address: 'values', model: 'types' },
   // Pure: entries as values, not as bytes.
-  compile: { abi: 'values', address: 'values', model: 'values' },
+  compile: { abi: 'values', address: 'values', model: 'values', sorted: 'values' },
   // Sees entries, Plan and Changes, never a Service or where it came from.
   kernel: { abi: 'values', address: 'values', compile: 'values', home: 'values', model: 'types' },
   observe: { abi: 'values', address: 'values', config: 'types', kernel: 'types', model: 'types' },
@@ -46,7 +47,7 @@ const CONTROL: Readonly<Record<string, Readonly<Record<string, Reach>>>> = {
 };
 
 /** Rooms whose results depend on nothing but their input: nothing of Node's own, and no bytes but those of an address. */
-const PURE: readonly string[] = ['address', 'model', 'compile'];
+const PURE: readonly string[] = ['address', 'sorted', 'model', 'compile'];
 
 const SUBJECT = ['abi.h', 'addr.h', 'ctx.h', 'packet.h', 'verdict.h'];
 const BPF: Readonly<Record<string, readonly string[]>> = {

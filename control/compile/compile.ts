@@ -3,6 +3,7 @@
 
 import type { FrontendKind, Model, ModelService, Problem } from '../model/model.ts';
 import type { NodePortAddresses } from '../model/node.ts';
+import { differences } from '../sorted.ts';
 import { placeNode } from './addresses.ts';
 import { claimPort, endpointName, type Refusal, releasePort } from './claims.ts';
 import { releaseFrontendId } from './ids.ts';
@@ -94,18 +95,22 @@ function byAge(a: ModelService, b: ModelService): number {
   return a.created - b.created || (a.key < b.key ? -1 : a.key > b.key ? 1 : 0);
 }
 
-/** Services to bring in and to take out. The oldest come first: where not all of them fit, the same ones do every time. */
+/**
+ * Services to bring in and to take out, among those that differ from the Model before. The oldest come first: where not all of them
+ * fit, the same ones do every time.
+ */
 function compareServices(plan: Plan, model: Model): { changed: ModelService[]; vanished: CompiledService[] } {
   const changed: ModelService[] = [];
-  let present = 0;
-  for (const [key, service] of model.services) {
+  const vanished: CompiledService[] = [];
+  for (const key of differences(model.services, plan.wanted)) {
+    const service = model.services.get(key);
     const compiled = plan.services.get(key);
-    if (compiled !== undefined) present++;
-    if (compiled?.source === service) plan.refused.delete(key);
-    else if (plan.refused.get(key)?.source !== service) changed.push(service);
+    if (service === undefined || compiled?.source === service) plan.refused.delete(key);
+    if (service === undefined) {
+      if (compiled !== undefined) vanished.push(compiled);
+    } else if (compiled?.source !== service && plan.refused.get(key)?.source !== service) changed.push(service);
   }
-  const gone = present < plan.services.size;
-  const vanished = gone ? [...plan.services.values()].filter(({ source }) => !model.services.has(source.key)) : [];
+  plan.wanted = model.services;
   return { changed: changed.sort(byAge), vanished };
 }
 
@@ -113,9 +118,10 @@ function compareServices(plan: Plan, model: Model): { changed: ModelService[]; v
 function waitingServices(plan: Plan, tried: readonly ModelService[], now: number): ModelService[] {
   if (!plan.released && now < plan.retryAt) return [];
   plan.retryAt = Number.POSITIVE_INFINITY;
+  const done = new Set(tried);
   return [...plan.refused.values()]
     .map(({ source }) => source)
-    .filter((service) => !tried.includes(service))
+    .filter((service) => !done.has(service))
     .sort(byAge);
 }
 
@@ -126,7 +132,6 @@ function waitingServices(plan: Plan, tried: readonly ModelService[], now: number
 export function compile(model: Model, plan: Plan, options: CompileOptions, now: number): Plan {
   const { changed, vanished } = compareServices(plan, model);
   for (const service of vanished) remove(plan, service);
-  for (const key of plan.refused.keys()) if (!model.services.has(key)) plan.refused.delete(key);
   placeNode(plan, model.node, options.nodePortAddresses);
   reclaimRuns(plan.runs, now);
   for (const service of changed) admit(plan, service, now);

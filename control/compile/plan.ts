@@ -3,7 +3,8 @@
 
 import type { Backend4, Frontend, FrontendKey4, Slice, SourceRangeKey4 } from '../abi/layout.gen.ts';
 import { AddressFlag, BackendFlag } from '../abi/layout.gen.ts';
-import type { Address, Family, FrontendKind, ModelService, NodeFacts, Problem, ServicePort } from '../model/model.ts';
+import type { Address, Family, FrontendKind, Model, ModelService, NodeFacts, Problem, ServicePort } from '../model/model.ts';
+import { sortedMap } from '../sorted.ts';
 import { type BackendHold, type BackendIds, type FrontendIds, openBackendIds, openFrontendIds, REST_MS, settleBackends } from './ids.ts';
 import { type HeldRun, openRuns, type Run, type Runs, settleRuns } from './runs.ts';
 
@@ -99,6 +100,8 @@ export interface Plan {
   readonly slots: number;
   readonly ids: FrontendIds;
   readonly services: Map<string, CompiledService>;
+  /** The Services of the Model that it was moved to last. */
+  wanted: Model['services'];
   /** Services that do not fit, with the version that was tried. */
   readonly refused: Map<string, { readonly source: ModelService; readonly problem: Problem }>;
   /** Frontend keys that more than one Service port claims. */
@@ -160,6 +163,7 @@ export function openPlan(ground: Ground, now: number): Plan {
     slots: ground.slots,
     ids: openFrontendIds(),
     services: new Map(),
+    wanted: sortedMap(),
     refused: new Map(),
     disputed: new Map(),
     heldIds: { 4: heldIds(4), 6: heldIds(6) },

@@ -2,6 +2,7 @@
 // values gives the identical ModelService, so that what follows sees at a glance what changed.
 
 import { contains, familyOf, insideOf } from '../address.ts';
+import { differences, type SortedMap, sortedMap } from '../sorted.ts';
 import type { EndpointSlice, Objects, Service } from '../source/objects.ts';
 import { type Complaints, complaintsAbout } from './complaints.ts';
 import { type Candidate, countEndpoints, joinEndpoints, type Offers, offersOf } from './endpoints.ts';
@@ -26,16 +27,41 @@ interface Built {
   readonly zoneMissing: boolean;
 }
 
+/** How many Services are honoured in each family, and how many have zone hints that cannot be used. */
+interface Tally {
+  readonly families: Readonly<Record<Family, number>>;
+  readonly zoneMissing: number;
+}
+
+/** Every Service, and every name that only slices have. */
+interface Services {
+  readonly built: SortedMap<Built>;
+  readonly honoured: SortedMap<ModelService>;
+  /** Problems of those that have some. */
+  readonly troubled: SortedMap<readonly Problem[]>;
+  readonly tally: Tally;
+  readonly changed: ReadonlySet<string> | undefined;
+}
+
 /** Inputs of a Model, kept beside it: what the next one compares with. */
-interface Memory {
+interface Memory extends Services {
   readonly context: string;
   readonly objects: Objects;
-  readonly built: ReadonlyMap<string, Built>;
-  readonly changed: ReadonlySet<string> | undefined;
+  /** Problems of no Service. */
+  readonly others: readonly Problem[];
 }
 
 const memories = new WeakMap<Model, Memory>();
 const NO_SLICES: readonly EndpointSlice[] = [];
+const NO_PROBLEMS: readonly Problem[] = [];
+const SKIPPED: Built = { result: undefined, problems: NO_PROBLEMS, zoneMissing: false };
+const NOTHING: Services = {
+  built: sortedMap(),
+  honoured: sortedMap(),
+  troubled: sortedMap(),
+  tally: { families: { 4: 0, 6: 0 }, zoneMissing: 0 },
+  changed: undefined,
+};
 
 /** All that is the same for every Service. */
 interface Context {
@@ -167,8 +193,11 @@ function buildPorts(service: Service, families: readonly Addresses[], offers: Of
   return { ports, zoneMissing };
 }
 
+function skip(problems: readonly Problem[]): Built {
+  return problems.length === 0 ? SKIPPED : { result: undefined, problems, zoneMissing: false };
+}
+
 function buildService(service: Service, slices: readonly EndpointSlice[], context: Context): Built {
-  const skip = (problems: readonly Problem[]): Built => ({ result: undefined, problems, zoneMissing: false });
   // Rows 1.1 and 1.2: another proxy's, or none of a proxy's business.
   if (service.proxyName !== undefined && service.proxyName !== context.serviceProxyName) return skip([]);
   if (service.refused) return skip(service.problems);
@@ -200,81 +229,94 @@ function serviceCIDRsOf(objects: Objects, options: ModelOptions): Prefix[] {
   return [...all].sort();
 }
 
-/** Problems that belong to no honoured Service. */
-function* otherProblems(objects: Objects, node: NodeFacts, options: ModelOptions, built: ReadonlyMap<string, Built>): Iterable<Problem> {
-  yield* objects.problems;
-  const families = new Set<Family>();
-  let zoneMissing = false;
-  for (const { result, zoneMissing: missing } of built.values()) {
-    // Ports of one family stand together: the first and the last name them all.
-    if (result !== undefined) for (const port of [result.ports[0], result.ports.at(-1)]) if (port !== undefined) families.add(port.family);
-    zoneMissing ||= missing;
-  }
-  yield* nodeProblems(objects, node, options.detectLocal, families);
-  if (zoneMissing && objects.nodes.has(node.name)) {
+/** Problems that belong to no Service. */
+function otherProblems(objects: Objects, node: NodeFacts, options: ModelOptions, { families, zoneMissing }: Tally): Problem[] {
+  const served = new Set(([4, 6] as const).filter((family) => families[family] > 0));
+  const problems = [...objects.problems, ...nodeProblems(objects, node, options.detectLocal, served)];
+  if (zoneMissing > 0 && objects.nodes.has(node.name)) {
     const message = `Node ${JSON.stringify(node.name)} has no zone: zone hints of EndpointSlices are not followed`;
-    yield { object: 'Agent', field: "metadata.labels['topology.kubernetes.io/zone']", reason: 'NoZone', message };
+    problems.push({ object: 'Agent', field: "metadata.labels['topology.kubernetes.io/zone']", reason: 'NoZone', message });
   }
-  yield* objects.nodes.get(node.name)?.problems ?? [];
-  for (const object of objects.serviceCIDRs.values()) yield* object.problems;
-  for (const [key, slices] of objects.slices) {
-    if (!objects.services.has(key)) for (const slice of slices) yield* slice.problems;
-  }
+  problems.push(...(objects.nodes.get(node.name)?.problems ?? NO_PROBLEMS));
+  for (const object of objects.serviceCIDRs.values()) problems.push(...object.problems);
+  return problems;
 }
 
-/** Keys that are in one of two maps only, or with another value. */
-function* differences<V>(now: ReadonlyMap<string, V>, before: ReadonlyMap<string, V>): Iterable<string> {
-  if (now === before) return;
-  for (const [key, value] of now) if (before.get(key) !== value) yield key;
-  for (const key of before.keys()) if (!now.has(key)) yield key;
+function buildOne(key: string, objects: Objects, context: Context): Built | undefined {
+  const service = objects.services.get(key);
+  const slices = objects.slices.get(key);
+  if (service !== undefined) return buildService(service, slices ?? NO_SLICES, context);
+  return slices && skip(slices.flatMap((slice) => slice.problems));
 }
 
-interface Services {
-  readonly built: ReadonlyMap<string, Built>;
-  readonly changed: ReadonlySet<string> | undefined;
+function count({ families, zoneMissing }: Tally, built: Built | undefined, by: 1 | -1): Tally {
+  // Ports of one family stand together: the first and the last name them all.
+  const ports = built?.result?.ports ?? [];
+  const served = new Set([ports[0]?.family, ports.at(-1)?.family]);
+  return {
+    families: { 4: families[4] + (served.has(4) ? by : 0), 6: families[6] + (served.has(6) ? by : 0) },
+    zoneMissing: zoneMissing + (built?.zoneMissing ? by : 0),
+  };
 }
 
-/** What every Service became, in the order of the objects: taken over where nothing it is made of changed. */
+/** What every Service became: taken over where nothing it is made of changed. */
 function buildServices(objects: Objects, context: Context, known: Memory | undefined): Services {
-  const buildOne = (service: Service): Built => buildService(service, objects.slices.get(service.key) ?? NO_SLICES, context);
-  if (known === undefined)
-    return { built: new Map([...objects.services].map(([key, service]) => [key, buildOne(service)])), changed: undefined };
-  const changed = new Set([...differences(objects.services, known.objects.services), ...differences(objects.slices, known.objects.slices)]);
-  if (changed.size === 0) return { built: known.built, changed };
-  const built = new Map(known.built);
-  let grown = false;
+  const before = known ?? NOTHING;
+  const changed = new Set([
+    ...(known === undefined ? objects.services.keys() : differences(objects.services, known.objects.services)),
+    ...(known === undefined ? objects.slices.keys() : differences(objects.slices, known.objects.slices)),
+  ]);
+  const built = new Map<string, Built | undefined>();
+  const honoured = new Map<string, ModelService | undefined>();
+  const troubled = new Map<string, readonly Problem[] | undefined>();
+  let tally = before.tally;
   for (const key of changed) {
-    const service = objects.services.get(key);
-    grown ||= service !== undefined && !built.has(key);
-    if (service === undefined) built.delete(key);
-    else built.set(key, buildOne(service));
+    const now = buildOne(key, objects, context);
+    const old = before.built.get(key);
+    built.set(key, now);
+    honoured.set(key, now?.result);
+    const problems = now?.problems ?? NO_PROBLEMS;
+    if (problems.length > 0 || before.troubled.has(key)) troubled.set(key, problems.length > 0 ? problems : undefined);
+    tally = count(count(tally, old, -1), now, 1);
   }
-  const ordered = grown ? new Map([...objects.services.keys()].map((key) => [key, built.get(key)!])) : built;
-  return { built: ordered, changed };
+  return {
+    built: before.built.withAll(built),
+    honoured: before.honoured.withAll(honoured),
+    troubled: before.troubled.withAll(troubled),
+    tally,
+    changed: known === undefined ? undefined : changed,
+  };
 }
 
-/** The honoured ones. */
-function servicesOf(built: ReadonlyMap<string, Built>): ReadonlyMap<string, ModelService> {
-  const services = new Map<string, ModelService>();
-  for (const [key, { result }] of built) if (result !== undefined) services.set(key, result);
-  return services;
+function sameProblems(some: readonly Problem[], others: readonly Problem[]): boolean {
+  return some.length === others.length && some.every((one, i) => one === others[i] || JSON.stringify(one) === JSON.stringify(others[i]));
+}
+
+/** The old value where the new one says the same: what compares by identity then has nothing to do. */
+function kept<T extends object>(old: T | undefined, now: T): T {
+  return old !== undefined && JSON.stringify(old) === JSON.stringify(now) ? old : now;
 }
 
 /**
  * Builds the Model. `previous` is the Model built before from the same kind of options: its ModelServices are used again where a
- * Service, its slices and what is known of the node are the same.
+ * Service, its slices and what is known of the node are the same. The cost grows with what changed.
  */
-export function buildModel(objects: Objects, node: NodeFacts, options: ModelOptions, previous?: Model): Model {
-  const serviceCIDRs = serviceCIDRsOf(objects, options);
+export function buildModel(objects: Objects, facts: NodeFacts, options: ModelOptions, previous?: Model): Model {
+  const node = kept(previous?.node, facts);
+  const serviceCIDRs = kept(previous?.serviceCIDRs, serviceCIDRsOf(objects, options));
   const common = JSON.stringify([node.name, node.zone, node.primaryAddresses, serviceCIDRs, options.serviceProxyName]);
-  const memory = previous === undefined ? undefined : memories.get(previous);
+  const memory = previous && memories.get(previous);
   const context: Context = { node, serviceProxyName: options.serviceProxyName, inServiceCIDR: insideOf(serviceCIDRs) };
-  const { built, changed } = buildServices(objects, context, memory?.context === common ? memory : undefined);
-  const services = previous !== undefined && built === memory?.built ? previous.services : servicesOf(built);
-  const problems = [...otherProblems(objects, node, options, built)];
-  for (const one of built.values()) for (const problem of one.problems) problems.push(problem);
-  const model: Model = { services, node, serviceCIDRs, problems };
-  memories.set(model, { context: common, objects, built, changed });
+  const services = buildServices(objects, context, memory?.context === common ? memory : undefined);
+  const others = otherProblems(objects, node, options, services.tally);
+  const told = memory?.troubled === services.troubled && sameProblems(others, memory.others);
+  const model: Model = {
+    services: services.honoured,
+    node,
+    serviceCIDRs,
+    problems: told ? previous!.problems : [...others, ...[...services.troubled.values()].flat()],
+  };
+  memories.set(model, { ...services, context: common, objects, others });
   return model;
 }
 

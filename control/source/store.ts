@@ -1,8 +1,9 @@
 // How does a source gather its objects? A store that is changed object by object and handed out as immutable snapshots. A
-// snapshot costs what changed since the last one, plus one shallow copy of each map that did.
+// snapshot costs what changed since the last one. Equal objects give equal snapshots whatever the order of events: keys ascend.
 
 import { isDeepStrictEqual } from 'node:util';
 import type { Problem } from '../model/model.ts';
+import { type SortedMap, sortedMap } from '../sorted.ts';
 import type { EndpointSlice, Kind, KubeObject, Node, Objects, Service, ServiceCIDR } from './objects.ts';
 
 export interface ObjectStore {
@@ -13,35 +14,26 @@ export interface ObjectStore {
   snapshot(problems: readonly Problem[]): Objects;
 }
 
-/** One map of the store and its last published copy. */
+/** One map of the store: its last published version and what changed since; undefined: it goes. */
 interface Shelf<V> {
-  working: Map<string, V>;
-  published: ReadonlyMap<string, V>;
-  dirty: boolean;
-  /** A key came since the last copy: the order has to be made again. */
-  unordered: boolean;
+  published: SortedMap<V>;
+  readonly pending: Map<string, V | undefined>;
 }
 
 function shelf<V>(): Shelf<V> {
-  return { working: new Map(), published: new Map(), dirty: false, unordered: false };
+  return { published: sortedMap(), pending: new Map() };
 }
 
-function setOn<V>(on: Shelf<V>, key: string, value: V): void {
-  on.unordered ||= !on.working.has(key);
-  on.working.set(key, value);
-  on.dirty = true;
+function heldOn<V>({ published, pending }: Shelf<V>, key: string): V | undefined {
+  return pending.has(key) ? pending.get(key) : published.get(key);
 }
 
-function deleteFrom<V>(on: Shelf<V>, key: string): void {
-  if (on.working.delete(key)) on.dirty = true;
-}
-
-/** Equal objects give equal snapshots whatever the order of events: keys ascend. */
 function publish<V>(on: Shelf<V>): ReadonlyMap<string, V> {
-  if (!on.dirty) return on.published;
-  if (on.unordered) on.working = new Map([...on.working].sort(([a], [b]) => (a < b ? -1 : 1)));
-  on.published = new Map(on.working);
-  on.dirty = on.unordered = false;
+  const { published, pending } = on;
+  // What came and went again, or was replaced by the value that is published, is no change.
+  for (const [key, value] of pending) if (published.get(key) === value) pending.delete(key);
+  on.published = published.withAll(pending);
+  pending.clear();
   return on.published;
 }
 
@@ -63,7 +55,7 @@ export function objectStore(): ObjectStore {
 
   const held = (kind: Kind, key: string): KubeObject | undefined => {
     if (kind === 'EndpointSlice') return slices.get(key);
-    return (kind === 'Service' ? services : kind === 'Node' ? nodes : serviceCIDRs).working.get(key);
+    return heldOn<KubeObject>(kind === 'Service' ? services : kind === 'Node' ? nodes : serviceCIDRs, key);
   };
 
   /** Another value each time, so that a snapshot keeps the number it was taken at. */
@@ -75,10 +67,11 @@ export function objectStore(): ObjectStore {
   /** Takes a slice out of the list of its Service, or puts it in, keeping the list sorted by key. */
   const regroup = (slice: EndpointSlice, present: boolean): void => {
     if (slice.service === undefined) return;
-    const others = (groups.working.get(slice.service) ?? []).filter((other) => other.key !== slice.key);
-    const group = present ? [...others, slice].sort((a, b) => (a.key < b.key ? -1 : 1)) : others;
-    if (group.length > 0) setOn(groups, slice.service, group);
-    else deleteFrom(groups, slice.service);
+    const before = heldOn(groups, slice.service) ?? [];
+    const after = before.findIndex(({ key }) => key >= slice.key);
+    const at = after < 0 ? before.length : after;
+    const group = before.toSpliced(at, before[at]?.key === slice.key ? 1 : 0, ...(present ? [slice] : []));
+    groups.pending.set(slice.service, group.length > 0 ? group : undefined);
   };
 
   const removeSlice = (key: string): void => {
@@ -96,17 +89,17 @@ export function objectStore(): ObjectStore {
         if (slices.get(object.key)?.service !== object.service) removeSlice(object.key);
         slices.set(object.key, object);
         regroup(object, true);
-      } else if (object.kind === 'Service') setOn(services, object.key, object);
-      else if (object.kind === 'Node') setOn(nodes, object.key, object);
-      else setOn(serviceCIDRs, object.key, object);
+      } else if (object.kind === 'Service') services.pending.set(object.key, object);
+      else if (object.kind === 'Node') nodes.pending.set(object.key, object);
+      else serviceCIDRs.pending.set(object.key, object);
     },
     remove(kind, key) {
       if (held(kind, key) === undefined) return;
       count(kind);
       if (kind === 'EndpointSlice') removeSlice(key);
-      else if (kind === 'Service') deleteFrom(services, key);
-      else if (kind === 'Node') deleteFrom(nodes, key);
-      else deleteFrom(serviceCIDRs, key);
+      else if (kind === 'Service') services.pending.set(key, undefined);
+      else if (kind === 'Node') nodes.pending.set(key, undefined);
+      else serviceCIDRs.pending.set(key, undefined);
     },
     snapshot(problems) {
       const now: Objects = {
