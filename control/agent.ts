@@ -40,6 +40,8 @@ export interface Applied {
   readonly changed: ReadonlySet<string> | undefined;
   /** Entries and slots. */
   readonly written: number;
+  /** Some UDP backend serves no longer. */
+  readonly udpStopped: boolean;
   readonly tookMs: number;
   /** The maps were read and compared whole, not only where something changed. */
   readonly full: boolean;
@@ -133,14 +135,22 @@ export function openAgent(parts: AgentParts): Agent {
     syncProblems = synced.problems;
     tellProblems();
     if (synced.written > 0) log.info({ written: synced.written, services: model.services.size }, 'applied');
-    parts.onApplied?.({ model, objects, changed, written: synced.written, tookMs: clock() - began, full: whole });
+    parts.onApplied?.({
+      model,
+      objects,
+      changed,
+      written: synced.written,
+      udpStopped: synced.udpStopped,
+      tookMs: clock() - began,
+      full: whole,
+    });
     changed = new Set();
     whole = false;
     return { againAfterMs: Math.min(synced.retryAfterMs ?? VERIFY_MS, Math.max(0, verifiedAt + VERIFY_MS - clock())) };
   };
 
   const tellProblems = () => {
-    const { appeared, gone } = problems.replace([...(model?.problems ?? []), ...syncProblems, ...(parts.datapathProblems?.() ?? [])]);
+    const { appeared, gone } = problems.replace(model?.problems ?? [], syncProblems, parts.datapathProblems?.() ?? []);
     for (const problem of appeared) logProblem(log, problem);
     for (const { object, field, reason } of gone) log.info({ object, field, reason }, 'no longer a problem');
   };
@@ -163,14 +173,11 @@ export function openAgent(parts: AgentParts): Agent {
     settled: loop.settled,
     model: () => model,
     names() {
-      const ports = new Map<string, PortName>();
-      for (const service of model?.services.values() ?? []) {
-        for (const port of service.ports) ports.set(port.key, { service: `${port.namespace}/${port.service}`, port: port.portName });
-      }
       const names = new Map<number, PortName>();
+      // A key is `namespace/name:portName/protocol/family`.
       for (const [id, key] of frontendNames(state)) {
-        const name = ports.get(key);
-        if (name !== undefined) names.set(id, name);
+        const colon = key.indexOf(':');
+        names.set(id, { service: key.slice(0, colon), port: key.slice(colon + 1).split('/')[0]! });
       }
       return names;
     },

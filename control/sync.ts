@@ -5,7 +5,7 @@ import { AddressFlag } from './abi/layout.gen.ts';
 import { type CompileOptions, compile, planProblems } from './compile/compile.ts';
 import { FAMILIES, openPlan, type Plan, settle } from './compile/plan.ts';
 import { apply } from './kernel/apply.ts';
-import { difference } from './kernel/diff.ts';
+import { difference, stopsUDP } from './kernel/diff.ts';
 import { type Held, mapsOf, readHeld } from './kernel/held.ts';
 import type { Maps } from './kernel/maps.ts';
 import type { Model, Problem } from './model/model.ts';
@@ -27,6 +27,8 @@ export interface Synced {
   readonly problems: readonly Problem[];
   /** Entries written or deleted; 0: the maps held everything already. */
   readonly written: number;
+  /** Some UDP backend serves no longer: sockets may be connected to it. */
+  readonly udpStopped: boolean;
   /** Sync again after this time, in ms, whatever happens: a refused Service may fit then. */
   readonly retryAfterMs: number | undefined;
 }
@@ -71,11 +73,13 @@ export function sync(maps: Maps, state: SyncState, model: Model, options: Compil
     state.sweptAt = clock();
   }
   compile(model, plan, options, clock());
-  const written = apply(maps, held, difference(held, plan));
+  const changes = difference(held, plan);
+  const written = apply(maps, held, changes);
   settle(plan, clock());
   state.known = known;
   const waits = plan.refused.size > 0 && Number.isFinite(plan.retryAt);
-  return { problems: planProblems(plan), written, retryAfterMs: waits ? Math.max(0, plan.retryAt - clock()) : undefined };
+  const retryAfterMs = waits ? Math.max(0, plan.retryAt - clock()) : undefined;
+  return { problems: planProblems(plan), written, udpStopped: stopsUDP(changes), retryAfterMs };
 }
 
 /** The Service port behind each frontend id, by its key (`namespace/name:portName/protocol/family`): names for `dump`. */

@@ -8,9 +8,7 @@ import { type Datapath, openDatapath } from '../kernel/datapath.ts';
 import type { Native } from '../kernel/native.ts';
 import { openNode } from '../kernel/node.ts';
 import type { DatapathOptions } from '../kernel/options.ts';
-import type { ClusterView } from '../kernel/writer.ts';
-import type { Model } from '../model/model.ts';
-import { nodePortAddresses, podPrefixes } from '../model/node.ts';
+import { nodePortAddresses } from '../model/node.ts';
 import type { Log } from '../observe/log.ts';
 import { snapshotPath, socketPath } from '../observe/paths.ts';
 import { serve } from '../observe/protocol.ts';
@@ -20,9 +18,11 @@ import { openObservation } from './observation.ts';
 import { type Followed, followConfig, type Reload } from './reload.ts';
 import type { AgentStatus } from './status.ts';
 import { openUpkeep } from './upkeep.ts';
+import { followView } from './view.ts';
 
-/** The snapshot is written at most so often. */
+/** The snapshot is written at most so often, and takes at most a hundredth of the time. */
 const SNAPSHOT_MS = 1_000;
+const SNAPSHOT_SHARE = 100;
 
 export interface RunningAgent {
   /** Stops; the kernel keeps serving. */
@@ -48,21 +48,6 @@ function datapathOptions(config: Config): DatapathOptions {
   if (detectLocal.mode === 'InterfaceNamePrefix' && config.podInterfaces === undefined)
     return { ...config, podInterfaces: [detectLocal.prefix] };
   return config;
-}
-
-function* nodePortsOf(model: Model): Generator<number> {
-  for (const service of model.services.values()) {
-    for (const port of service.ports) for (const frontend of port.frontends) if (frontend.kind === 'NodePort') yield frontend.port;
-  }
-}
-
-function viewOf(model: Model, config: Config): ClusterView {
-  return {
-    serviceCIDRs: model.serviceCIDRs,
-    localPrefixes: podPrefixes(config.detectLocal, model.node),
-    nodeAddresses: model.node.primaryAddresses,
-    nodePorts: new Set(nodePortsOf(model)),
-  };
 }
 
 /** Resolves when the source has read everything once, or the start is given up. */
@@ -116,14 +101,14 @@ function statusOf(start: Start, startedAt: number, agent: Agent, source: Manifes
   };
 }
 
-/** Writes the snapshot soon after it is wanted, at most once in SNAPSHOT_MS. A disk that refuses costs names, not service. */
+/** Writes the snapshot soon after it is wanted, more rarely the longer it takes. A disk that refuses costs names, not service. */
 function openSnapshots(path: string, take: () => Parameters<typeof writeSnapshot>[1], log: Log) {
   let timer: NodeJS.Timeout | undefined;
-  let writtenAt = Number.NEGATIVE_INFINITY;
+  let nextAt = Number.NEGATIVE_INFINITY;
   let failed = false;
   const write = () => {
     timer = undefined;
-    writtenAt = performance.now();
+    const began = performance.now();
     try {
       writeSnapshot(path, take());
       failed = false;
@@ -131,11 +116,13 @@ function openSnapshots(path: string, take: () => Parameters<typeof writeSnapshot
       if (!failed) log.warn({ path, error: error instanceof Error ? error.message : String(error) }, 'the snapshot was not written');
       failed = true;
     }
+    const ended = performance.now();
+    nextAt = ended + Math.max(SNAPSHOT_MS, SNAPSHOT_SHARE * (ended - began));
   };
   return {
     write,
     want() {
-      timer ??= setTimeout(write, Math.max(0, writtenAt + SNAPSHOT_MS - performance.now()));
+      timer ??= setTimeout(write, Math.max(0, nextAt - performance.now()));
     },
     close() {
       clearTimeout(timer);
@@ -180,6 +167,7 @@ export async function startAgent(start: Start): Promise<RunningAgent | undefined
       datapath.adopted ? 'maps adopted' : 'maps made',
     );
 
+    const viewOf = followView(config);
     let reload: Reload | undefined;
     let afterTurn = (_applied: Applied) => {};
     const agent = openAgent({
@@ -190,7 +178,7 @@ export async function startAgent(start: Start): Promise<RunningAgent | undefined
       log,
       datapathProblems: () => [...datapath.problems(), ...(reload?.problems() ?? []), ...observation.problems()],
       onApplied(applied) {
-        datapath.update(viewOf(applied.model, config));
+        datapath.update(viewOf(applied.model));
         observation.applied(applied);
         afterTurn(applied);
       },
@@ -206,7 +194,7 @@ export async function startAgent(start: Start): Promise<RunningAgent | undefined
     const model = agent.model();
     if (signal.aborted || model === undefined) return void (await close());
 
-    await datapath.attach(viewOf(model, config));
+    await datapath.attach(viewOf(model));
     observation.serving();
     const upkeep = openUpkeep(native, datapath, config.conntrack, config.resetGoneBackends, log);
     closers.push(() => upkeep.close());
@@ -216,9 +204,9 @@ export async function startAgent(start: Start): Promise<RunningAgent | undefined
       log,
     );
     closers.push(() => snapshots.close());
-    afterTurn = ({ written }) => {
+    afterTurn = ({ udpStopped }) => {
       snapshots.want();
-      if (written > 0) upkeep.backendsChanged();
+      if (udpStopped) upkeep.backendsStopped();
     };
     closers.push(datapath.onProblems(() => agent.problemsChanged()));
     if (start.configFile !== undefined) {

@@ -17,8 +17,8 @@ const DESTROY_MS = 5_000;
 const AFTER_CHANGE_MS = 50;
 
 export interface Upkeep {
-  /** Backends may have gone: looks at the sockets soon. */
-  backendsChanged(): void;
+  /** UDP backends serve no longer: looks at the sockets soon. */
+  backendsStopped(): void;
   /** Whether connections of backends that are gone are ended from now on. */
   setResetGone(wanted: boolean): void;
   close(): void;
@@ -86,7 +86,7 @@ export function openUpkeep(native: Native, datapath: Datapath, timeouts: Timeout
     log,
   );
   return {
-    backendsChanged: destroy.soon,
+    backendsStopped: destroy.soon,
     setResetGone(wanted) {
       if (wanted !== (gone !== undefined)) gone = wanted ? openGoneBackends(() => performance.now()) : undefined;
     },

@@ -53,7 +53,7 @@ export interface Datapath {
    * proven; a device that refuses becomes a Problem.
    */
   attach(view: ClusterView): Promise<void>;
-  /** What the cluster says now; call it after each turn of the loop. Cheap where nothing changed. */
+  /** What the cluster says now; call it after each turn of the loop. The view given before costs nothing. */
   update(view: ClusterView): void;
   /** Switches XDP while traffic flows: no flow notices, tc serves what XDP does not. */
   setXdp(mode: XdpMode): void;
@@ -202,6 +202,7 @@ function run(native: Native, node: Node, options: DatapathOptions, features: Fea
     update(view) {
       if (writer === undefined) return;
       const before = writer.view();
+      if (view === before) return;
       writer.write(node.network, view);
       if (before.nodeAddresses.join() !== view.nodeAddresses.join()) follow(view);
     },

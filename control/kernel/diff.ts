@@ -2,7 +2,8 @@
 // frontend ever names a slice, a table or a backend that is not there, and none loses its source ranges for a moment.
 
 import type { Backend4, Frontend, FrontendKey4, SourceRangeKey4 } from '../abi/layout.gen.ts';
-import { frontendText } from '../compile/claims.ts';
+import { BackendFlag } from '../abi/layout.gen.ts';
+import { frontendText, PROTOCOL_NUMBER } from '../compile/claims.ts';
 import {
   FAMILIES,
   type FamilyEntries,
@@ -132,6 +133,16 @@ export function difference(held: Held, plan: Plan): Changes {
     changes.push(...addressChanges(part, entries), ...rangeChanges(part, entries));
   }
   return changes.sort((a, b) => rank(a) - rank(b));
+}
+
+/** Does a UDP backend stop serving? */
+export function stopsUDP(changes: Changes): boolean {
+  return changes.some(
+    (change) =>
+      'write' in change &&
+      change.write === 'backends' &&
+      change.entries.some(([, { protocol, flags }]) => protocol === PROTOCOL_NUMBER.UDP && !(flags & BackendFlag.BACKEND_SERVING)),
+  );
 }
 
 /** Keeps `held` true: the change is in the maps. */

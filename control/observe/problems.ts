@@ -13,18 +13,33 @@ export interface ProblemChanges {
 }
 
 export interface ProblemSet {
-  /** Replaces the current Problems and says what changed; duplicates count once. */
-  replace(problems: Iterable<Problem>): ProblemChanges;
+  /** Replaces the current Problems, given in parts, and says what changed; duplicates count once. The parts given before cost nothing. */
+  replace(...parts: readonly (readonly Problem[])[]): ProblemChanges;
   /** The current Problems without duplicates, in the order given. */
   current(): readonly Problem[];
 }
 
+const NONE: ProblemChanges = { appeared: [], gone: [] };
+
+function sameList(some: readonly Problem[], others: readonly Problem[] | undefined): boolean {
+  return some === others || (some.length === others?.length && some.every((one, i) => one === others[i]));
+}
+
 export function problemSet(): ProblemSet {
   let held = new Map<string, Problem>();
+  let given: readonly (readonly Problem[])[] = [];
+  const keys = new WeakMap<Problem, string>();
+  const keyOf = (problem: Problem): string => {
+    const key = keys.get(problem) ?? problemKey(problem);
+    keys.set(problem, key);
+    return key;
+  };
   return {
-    replace(problems) {
+    replace(...parts) {
+      if (parts.length === given.length && parts.every((part, i) => sameList(part, given[i]))) return NONE;
+      given = parts;
       const next = new Map<string, Problem>();
-      for (const problem of problems) next.set(problemKey(problem), problem);
+      for (const part of parts) for (const problem of part) next.set(keyOf(problem), problem);
       const appeared = [...next].filter(([key]) => !held.has(key)).map(([, problem]) => problem);
       const gone = [...held].filter(([key]) => !next.has(key)).map(([, problem]) => problem);
       held = next;
