@@ -12,10 +12,10 @@ import { execa } from 'execa';
 import { parse, stringify } from 'yaml';
 import { EXITS } from '../control/cli/exits.ts';
 import { watchAgent } from './lib/agent.ts';
-import { givenCapabilities, imageRoot, podSpec, signalContainer, startContainer } from './lib/container.ts';
+import { agentContainer, givenCapabilities, imageRoot, signalContainer, startContainer } from './lib/container.ts';
 import { parseDestination, wordsOf } from './lib/flow.ts';
 import { type Lab, openLab } from './lib/netns.ts';
-import { families, nodeObjects } from './lib/places.ts';
+import { families, nodeObjects, places } from './lib/places.ts';
 import { plainLane } from './lib/topology.ts';
 import { ask, serveAll } from './lib/wire.ts';
 
@@ -32,7 +32,7 @@ describe('image', () => {
     assert.match(stages[0]!, /^RUN make image-root$/m);
     const [from, ...last] = stages[1]!.trim().split('\n');
     assert.equal(from, 'FROM scratch');
-    assert.deepEqual(last, ['COPY --from=build /src/build/image-root /', `ENTRYPOINT ${JSON.stringify(podSpec().containers[0].command)}`]);
+    assert.deepEqual(last, ['COPY --from=build /src/build/image-root /', `ENTRYPOINT ${JSON.stringify(agentContainer().command)}`]);
   });
 
   it('has a Node, our files and their libraries, and no shell, compiler or package manager', () => {
@@ -104,6 +104,12 @@ describe('image', () => {
       return { out, code };
     }
 
+    /** The HTTP status of the agent's answer to its kubelet. */
+    async function answerTo({ port, path }: { port: number; path: string }): Promise<number> {
+      const url = `http://${places.nodeA[4]}:${port}${path}`;
+      return Number(await lab.run('nodeA', process.execPath, ['--print', `fetch('${url}').then(({ status }) => console.log(status)), ''`]));
+    }
+
     async function end(child: ChildProcess): Promise<void> {
       const gone = once(child, 'exit');
       signalContainer(child, 'SIGTERM');
@@ -154,6 +160,8 @@ describe('image', () => {
         assert.match(status.out, /^node +node-a, /m);
         assert.match(status.out, /^eth0 +nic +(tcx|clsact) /m);
         assert.equal((await told('/usr/bin/sluice', 'dump', 'frontends')).code, 0);
+        const { startupProbe, livenessProbe, readinessProbe } = agentContainer();
+        for (const probe of [startupProbe, livenessProbe, readinessProbe]) assert.equal(await answerTo(probe!.httpGet), 200);
         const reserved = await lab.run('nodeA', 'cat', ['/proc/sys/net/ipv4/ip_local_reserved_ports']);
         assert.equal(reserved, '16384-29999');
         assert.deepEqual(
@@ -179,9 +187,11 @@ describe('image', () => {
         assert.match(said, new RegExp(`no CAP_${capability}: `));
       });
 
-    it('cleans up from inside', async () => {
-      const cleanup = await told('/usr/bin/sluice', 'cleanup');
-      assert.equal(cleanup.code, 0, cleanup.out);
+    it('leaves the node as it was, cleaned up as deploy/cleanup does', async () => {
+      const child = await startContainer(lab, 'nodeA', { file: 'cleanup/daemonset.yaml', volumes, environment: {} });
+      let said = '';
+      child.stderr!.on('data', (text) => (said += text));
+      assert.deepEqual(await once(child, 'close'), [0, null], said);
       assert(!existsSync(join(lab.directory, 'bpf/sluice')));
       assert.equal(await lab.run('nodeA', 'cat', ['/proc/sys/net/ipv4/ip_local_reserved_ports']), '');
     });

@@ -18,41 +18,56 @@ interface Volume {
   readonly configMap?: { readonly name: string };
 }
 
-/** What is read of the DaemonSet. */
+interface Probe {
+  readonly httpGet: { readonly path: string; readonly port: number };
+}
+
+export interface ContainerSpec {
+  readonly command: readonly string[];
+  readonly args?: readonly string[];
+  readonly securityContext: {
+    readonly privileged: boolean;
+    readonly allowPrivilegeEscalation: boolean;
+    readonly readOnlyRootFilesystem: boolean;
+    readonly capabilities: { readonly drop: readonly string[]; readonly add: readonly string[] };
+  };
+  readonly startupProbe?: Probe;
+  readonly livenessProbe?: Probe;
+  readonly readinessProbe?: Probe;
+  readonly volumeMounts: readonly { readonly name: string; readonly mountPath: string; readonly readOnly?: boolean }[];
+}
+
+/** What is read of a DaemonSet's pods. */
 export interface PodSpec {
   readonly hostNetwork: boolean;
-  readonly hostPID?: boolean;
-  readonly containers: readonly [
-    {
-      readonly command: readonly string[];
-      readonly args: readonly string[];
-      readonly securityContext: {
-        readonly privileged: boolean;
-        readonly allowPrivilegeEscalation: boolean;
-        readonly readOnlyRootFilesystem: boolean;
-        readonly capabilities: { readonly drop: readonly string[]; readonly add: readonly string[] };
-      };
-      readonly volumeMounts: readonly { readonly name: string; readonly mountPath: string; readonly readOnly?: boolean }[];
-    },
-  ];
+  readonly initContainers?: readonly ContainerSpec[];
+  readonly containers: readonly ContainerSpec[];
   readonly volumes: readonly Volume[];
 }
 
 /** Every object of a file of deploy/. */
 export function deployed(file: string): { kind: string; [field: string]: unknown }[] {
-  return parseAllDocuments(readFileSync(join(ROOT, 'deploy', file), 'utf8')).map((document) => document.toJS());
+  return parseAllDocuments(readFileSync(join(ROOT, 'deploy', file), 'utf8')).map((document) => {
+    for (const error of document.errors) throw error;
+    return document.toJS();
+  });
 }
 
-export function podSpec(): PodSpec {
-  const daemonSet = deployed('daemonset.yaml').find(({ kind }) => kind === 'DaemonSet') as unknown as {
-    spec: { template: { spec: PodSpec } };
-  };
-  return daemonSet.spec.template.spec;
+/** The pods of the DaemonSet in a file of deploy/. */
+function podSpec(file: string): PodSpec {
+  const [daemonSet] = deployed(file) as unknown as { spec: { template: { spec: PodSpec } } }[];
+  return daemonSet!.spec.template.spec;
+}
+
+const AGENT = 'daemonset.yaml';
+
+export function agentContainer(): ContainerSpec {
+  return podSpec(AGENT).containers[0]!;
 }
 
 /** Names as Kubernetes writes them, without CAP_. */
 export function givenCapabilities(): readonly string[] {
-  return podSpec().containers[0].securityContext.capabilities.add;
+  return agentContainer().securityContext.capabilities.add;
 }
 
 /** All other capabilities that this kernel knows, as capsh wants them. */
@@ -64,6 +79,8 @@ export async function droppedBut(kept: readonly string[]): Promise<string[]> {
 }
 
 export interface ContainerOptions {
+  /** The file of deploy/ with its DaemonSet, whose first container it is: the first that a kubelet starts. Default: the agent's. */
+  readonly file?: string;
   /** Host paths in place of the DaemonSet's, by volume: the lab's node has its own. */
   readonly volumes: Readonly<Record<string, string>>;
   readonly environment: Readonly<Record<string, string>>;
@@ -75,9 +92,9 @@ export interface ContainerOptions {
 }
 
 /** Source, target and `ro` or `rw`, one mount after the other. */
-function mountsOf(spec: PodSpec, options: ContainerOptions): string[] {
-  const volumes = spec.containers[0].volumeMounts.flatMap(({ name, mountPath, readOnly }) => {
-    const volume = spec.volumes.find((one) => one.name === name);
+function mountsOf(pod: PodSpec, { volumeMounts }: ContainerSpec, options: ContainerOptions): string[] {
+  const volumes = volumeMounts.flatMap(({ name, mountPath, readOnly }) => {
+    const volume = pod.volumes.find((one) => one.name === name);
     const source = options.volumes[name] ?? volume?.hostPath?.path;
     if (source === undefined) throw new Error(`the volume ${name} has no place`);
     return [source, mountPath, readOnly ? 'ro' : 'rw'];
@@ -112,9 +129,10 @@ exec capsh --chroot="$root" --drop="$dropped" --no-new-privs --shell="$1" -- "\$
 
 /** Starts the container on a node of the lab and leaves it running. */
 export async function startContainer(lab: Lab, node: NodeName, options: ContainerOptions): Promise<ChildProcess> {
-  const spec = podSpec();
-  const { securityContext, command, args } = spec.containers[0];
-  if (securityContext.privileged || !securityContext.readOnlyRootFilesystem || securityContext.allowPrivilegeEscalation)
+  const pod = podSpec(options.file ?? AGENT);
+  const container = [...(pod.initContainers ?? []), ...pod.containers][0]!;
+  const { securityContext, command, args = [] } = container;
+  if (!pod.hostNetwork || securityContext.privileged || !securityContext.readOnlyRootFilesystem || securityContext.allowPrivilegeEscalation)
     throw new Error('deploy/ wants more than this makes');
   const home = join(lab.directory, `container-${node}`);
   mkdirSync(home, { recursive: true });
@@ -127,7 +145,7 @@ export async function startContainer(lab: Lab, node: NodeName, options: Containe
     ...['-i', 'PATH=/usr/sbin:/usr/bin:/sbin:/bin', ...variables],
     ...['unshare', '--mount', '--pid', '--fork', '--kill-child', '--cgroup', '--ipc'],
     ...['bash', '-euc', SCRIPT, 'container', home, imageRoot, dropped.join(',')],
-    ...[...mountsOf(spec, options), '--', ...words],
+    ...[...mountsOf(pod, container, options), '--', ...words],
   ]);
 }
 
