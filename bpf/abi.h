@@ -381,8 +381,8 @@ struct flow4 {
 	__u16 flags; /* enum flow_flag */
 	__be16 source_port;
 	__be16 destination_port;
-	__u8 source_mac[6]; /* stack flows of a pod: as its request carried them, for replies that a bridge would short-cut; */
-	__u8 destination_mac[6]; /* bypass: what XDP sends with, zero while the neighbour is not resolved */
+	__u8 destination_mac[6]; /* as in a frame. Bypass: what XDP sends with, zero while the neighbour is not resolved; */
+	__u8 source_mac[6]; /* stack flows of a pod: as its request carried them, for replies that a bridge would short-cut */
 	addr4 source;
 	addr4 destination;
 	addr4 next_hop;
@@ -400,8 +400,8 @@ struct flow6 {
 	__u16 flags;
 	__be16 source_port;
 	__be16 destination_port;
-	__u8 source_mac[6];
 	__u8 destination_mac[6];
+	__u8 source_mac[6];
 	addr6 source;
 	addr6 destination;
 	addr6 next_hop;

@@ -83,22 +83,6 @@ static __always_inline bool exceeds_mtu(ctx_t *ctx, const struct packet *p, __u3
 	return mtu && ctx_segment_length(ctx, p->l3, headers) > mtu;
 }
 
-static __always_inline enum verdict decrement_hop_limit(ctx_t *ctx, const struct packet *p, const int family)
-{
-	__u8 limit = p->hop_limit - 1;
-
-	if (family == 4) {
-		__be32 before = bpf_htonl((__u32)p->hop_limit << 24 | p->tuple.protocol << 16);
-		__be32 after = bpf_htonl((__u32)limit << 24 | p->tuple.protocol << 16);
-
-		if (ctx_change_l3_checksum(ctx, p->l3 + 10, checksum_difference(&before, &after, 1)))
-			return DROP_NOT_WRITABLE;
-	}
-	if (ctx_store(ctx, p->l3 + (family == 4 ? 8 : 7), &limit, 1))
-		return DROP_NOT_WRITABLE;
-	return VERDICT_CONTINUE;
-}
-
 #ifdef CTX_XDP
 
 /* Can XDP send this packet of a flow by itself? A stale next hop goes the kernel's neighbour way, which keeps it alive. */
@@ -114,15 +98,20 @@ static __always_inline bool can_send(ctx_t *ctx, const struct packet *p, const f
 	return true;
 }
 
+_Static_assert(__builtin_offsetof(struct flow4, destination_mac) % 4 == 0, "three words");
+_Static_assert(__builtin_offsetof(struct flow4, source_mac) == __builtin_offsetof(struct flow4, destination_mac) + 6, "as in a frame");
+
 /* Sends by the flow's next hop: back out of the device it came from, or by another that runs native XDP. */
 static __always_inline enum verdict send(ctx_t *ctx, const flow_t *flow, const struct settings *s, int *action, const int family)
 {
-	__u8 macs[12];
+	const __be32 *macs = (const __be32 *)flow->destination_mac; /* and source_mac */
+	__be32 *header = ctx_at(ctx, 0, 12);
 
-	__builtin_memcpy(macs, flow->destination_mac, 6);
-	__builtin_memcpy(macs + 6, flow->source_mac, 6);
-	if (ctx_store(ctx, 0, macs, sizeof(macs)))
+	if (!header)
 		return DROP_NOT_WRITABLE;
+	header[0] = macs[0];
+	header[1] = macs[1];
+	header[2] = macs[2];
 	*action = flow->ifindex == ctx_ifindex(ctx) ? XDP_TX : bpf_redirect(flow->ifindex, 0);
 	return VERDICT_CONTINUE;
 }

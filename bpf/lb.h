@@ -75,6 +75,7 @@ static __always_inline enum verdict carry(ctx_t *ctx, struct scratch *scratch, f
 	struct packet *p = &scratch->packet;
 	const struct tuple *to = &scratch->to;
 	enum verdict verdict;
+	bool sent = false;
 
 	if (flags & FLOW_SEND && !(flags & FLOW_HAIRPIN)) {
 		if (!IN_XDP) {
@@ -85,13 +86,9 @@ static __always_inline enum verdict carry(ctx_t *ctx, struct scratch *scratch, f
 			if (verdict != VERDICT_CONTINUE)
 				return verdict;
 		}
-		if (hook != HOOK_NIC_EGRESS) {
-			verdict = decrement_hop_limit(ctx, p, family);
-			if (verdict != VERDICT_CONTINUE)
-				return verdict;
-		}
+		sent = hook != HOOK_NIC_EGRESS; /* there the stack has routed it */
 	}
-	verdict = rewrite_tuple(ctx, p, to, family);
+	verdict = rewrite_packet(ctx, p, to, sent, family);
 	if (verdict != VERDICT_CONTINUE)
 		return verdict;
 	if (flags & FLOW_HAIRPIN) {
@@ -194,7 +191,7 @@ static __always_inline enum verdict continue_flow(ctx_t *ctx, struct scratch *sc
 	if (flags & FLOW_REPLY && !(flags & FLOW_CONFIRMED))
 		confirm_flow(&scratch->key, flow, in_new, &p->tuple, to, &scratch->space, &scratch->request, family);
 	if ((flags & (FLOW_NODE | FLOW_REPLY)) == (FLOW_NODE | FLOW_REPLY)) {
-		enum verdict verdict = rewrite_tuple(ctx, p, to, family);
+		enum verdict verdict = rewrite_packet(ctx, p, to, false, family);
 
 		if (verdict != VERDICT_CONTINUE)
 			return verdict;

@@ -551,8 +551,8 @@ export interface Flow4 {
   readonly flags: number;
   readonly source_port: number;
   readonly destination_port: number;
-  readonly source_mac: Mac;
   readonly destination_mac: Mac;
+  readonly source_mac: Mac;
   readonly source: Address;
   readonly destination: Address;
   readonly next_hop: Address;
@@ -572,8 +572,8 @@ export const Flow4: Codec<Flow4> = {
     u16.encode(value.flags, view, at + 30);
     be16.encode(value.source_port, view, at + 32);
     be16.encode(value.destination_port, view, at + 34);
-    mac.encode(value.source_mac, view, at + 36);
-    mac.encode(value.destination_mac, view, at + 42);
+    mac.encode(value.destination_mac, view, at + 36);
+    mac.encode(value.source_mac, view, at + 42);
     addr4.encode(value.source, view, at + 48);
     addr4.encode(value.destination, view, at + 52);
     addr4.encode(value.next_hop, view, at + 56);
@@ -591,8 +591,8 @@ export const Flow4: Codec<Flow4> = {
       flags: u16.decode(view, at + 30),
       source_port: be16.decode(view, at + 32),
       destination_port: be16.decode(view, at + 34),
-      source_mac: mac.decode(view, at + 36),
-      destination_mac: mac.decode(view, at + 42),
+      destination_mac: mac.decode(view, at + 36),
+      source_mac: mac.decode(view, at + 42),
       source: addr4.decode(view, at + 48),
       destination: addr4.decode(view, at + 52),
       next_hop: addr4.decode(view, at + 56),
@@ -643,8 +643,8 @@ export interface Flow6 {
   readonly flags: number;
   readonly source_port: number;
   readonly destination_port: number;
-  readonly source_mac: Mac;
   readonly destination_mac: Mac;
+  readonly source_mac: Mac;
   readonly source: Address;
   readonly destination: Address;
   readonly next_hop: Address;
@@ -664,8 +664,8 @@ export const Flow6: Codec<Flow6> = {
     u16.encode(value.flags, view, at + 30);
     be16.encode(value.source_port, view, at + 32);
     be16.encode(value.destination_port, view, at + 34);
-    mac.encode(value.source_mac, view, at + 36);
-    mac.encode(value.destination_mac, view, at + 42);
+    mac.encode(value.destination_mac, view, at + 36);
+    mac.encode(value.source_mac, view, at + 42);
     addr6.encode(value.source, view, at + 48);
     addr6.encode(value.destination, view, at + 64);
     addr6.encode(value.next_hop, view, at + 80);
@@ -683,8 +683,8 @@ export const Flow6: Codec<Flow6> = {
       flags: u16.decode(view, at + 30),
       source_port: be16.decode(view, at + 32),
       destination_port: be16.decode(view, at + 34),
-      source_mac: mac.decode(view, at + 36),
-      destination_mac: mac.decode(view, at + 42),
+      destination_mac: mac.decode(view, at + 36),
+      source_mac: mac.decode(view, at + 42),
       source: addr6.decode(view, at + 48),
       destination: addr6.decode(view, at + 64),
       next_hop: addr6.decode(view, at + 80),
@@ -877,4 +877,4 @@ export const MAPS = {
 export type MapName = keyof typeof MAPS;
 
 /** Names this layout: maps of another fingerprint hold other bytes. Sizes of maps are not part of it. */
-export const LAYOUT_FINGERPRINT = '9e5d110cc0d0e6d1';
+export const LAYOUT_FINGERPRINT = '64b39f988b642ed4';
