@@ -61,6 +61,9 @@ export function establishedRows({ driver, datapaths }: Bench, where: Where, poin
   return points.flatMap((point) => (where === 'remote' ? [requestRow(point), replyRow(point)] : [requestRow(point)]));
 }
 
+/** Flows to each Service after which each of its backends has had one: that one has not is as likely as 1 in 2 to the power of this. */
+const WAYS = 20;
+
 /** New flows: every packet is the first of another client, to the Services in turn. */
 export function newFlowRow({ driver, datapaths }: Bench, where: Where, point: Point): Row {
   const { family, protocol, flows, services } = point;
@@ -70,6 +73,8 @@ export function newFlowRow({ driver, datapaths }: Bench, where: Where, point: Po
   const turn: Turn = { ...requestTurn(kind, requestsOf(kind, services, services), hook, 'S'), fresh: 0 };
   const { verdict, source, ...rest } = requestFate(kind);
   const expected = where === 'remote' ? { ...rest, source } : rest;
+  // The ways to the backends, which tc looks up: as on a node where theirs is not the first flow.
+  runCounted(driver, fresh, programs.tc, { ...turn, hook: 'tc' }, WAYS * services, verdict);
   let clients = 0;
   return {
     ...{ ...point, hook, turn, reference: 'reference: new flow, two inserts', repeat: flows },
@@ -79,7 +84,9 @@ export function newFlowRow({ driver, datapaths }: Bench, where: Where, point: Po
       const run = runCounted(driver, fresh, programs[hook], { ...turn, fresh: clients }, repeat, verdict);
       clients += repeat;
       checkRewritten(run, repeat, true);
-      assert.equal(fresh.flowCount(), 2 * repeat, 'entries of both directions');
+      const entries = fresh.flowCount();
+      // The way back of each, and the request's own entry only where its first masquerade port was another's.
+      assert(entries >= repeat && entries < 1.1 * repeat, `${entries} entries of ${repeat} flows`);
       checkPacket(run, turn.frame, expected);
       return run.grossNs;
     },

@@ -407,7 +407,59 @@ struct flow6 {
 	addr6 next_hop;
 };
 
-/* Confirmed flows and every claimed masquerade port. Expired by the agent, never evicted: a flood ends none of them. */
+/*
+ * The way to a backend as the kernel's routes had it: what every flow from outside to it can use, so that a new one asks no
+ * route. Written by tc, which asks; a packet of another device, a new generation or the age makes it ask again. All but
+ * the addresses lie alike in next_hop4 and next_hop6.
+ */
+struct next_hop4 {
+	__u32 check; /* exclusive or of all words below: an entry that is read while it is written is noticed */
+	__u32 backend; /* backend id … */
+	__u32 generation; /* … and its generation: whose way this is */
+	__u32 entered; /* ifindex of the device by which the packet came for which it was looked up */
+	__u32 ifindex; /* device to send by */
+	__u32 route_generation; /* settings.route_generation when it was looked up; 0: not remembered */
+	__u32 resolved; /* low 32 bits of jiffies64 when it was looked up */
+	__u16 mtu; /* of the way; 0: not known */
+	__u16 pad;
+	__u8 destination_mac[6]; /* as in a frame; zero while the neighbour is not resolved */
+	__u8 source_mac[6];
+	addr4 address; /* of the neighbour */
+	addr4 source; /* masquerade address of the device to send by; unspecified: it has none */
+};
+
+struct next_hop6 {
+	__u32 check;
+	__u32 backend;
+	__u32 generation;
+	__u32 entered;
+	__u32 ifindex;
+	__u32 route_generation;
+	__u32 resolved;
+	__u16 mtu;
+	__u16 pad;
+	__u8 destination_mac[6];
+	__u8 source_mac[6];
+	addr6 address;
+	addr6 source;
+};
+
+/* By the lower 16 bits of the backend id. Two backends that share an entry look their ways up in turn. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 65536);
+	__type(key, __u32);
+	__type(value, struct next_hop4);
+} next_hops4 SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 65536);
+	__type(key, __u32);
+	__type(value, struct next_hop6);
+} next_hops6 SEC(".maps");
+
+/* Confirmed flows, and the reply of every flow that is masqueraded or the node's own. Expired by the agent, never evicted: a flood ends none of them. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, 262144);
@@ -422,7 +474,10 @@ struct {
 	__type(value, struct flow6);
 } flows6 SEC(".maps");
 
-/* Flows that no reply has confirmed yet. */
+/*
+ * Flows that no reply has confirmed yet: their requests, and the replies that are translated at an egress. A request is left out
+ * where its next packet would be given the same backend and port without it (start_flow).
+ */
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, 131072);

@@ -48,6 +48,11 @@ FLOW_FIELD_ALIKE(resolved);
 FLOW_FIELD_ALIKE(source_mac);
 FLOW_FIELD_ALIKE(destination_mac);
 
+/* Likewise next_hop4 and next_hop6. */
+typedef struct next_hop4 next_hop_t;
+
+_Static_assert(__builtin_offsetof(struct next_hop4, address) == __builtin_offsetof(struct next_hop6, address), "next_hop");
+
 _Static_assert(__builtin_offsetof(struct tuple, destination) == 16, "source and destination as in an IPv6 header");
 
 static __always_inline bool same_address(const struct address *a, const struct address *b, const int family)
@@ -289,13 +294,96 @@ static __always_inline struct address flow_next_hop(const flow_t *flow, const in
 	return address_of6(&((const struct flow6 *)flow)->next_hop);
 }
 
-static __always_inline void set_flow_next_hop(flow_t *flow, const struct address *a, const int family)
+/* ---- next hops ---- */
+
+union next_hop_value {
+	struct next_hop4 v4;
+	struct next_hop6 v6;
+};
+
+/* The entry that a backend's way has, whosever way is in it. */
+static __always_inline next_hop_t *lookup_next_hop(__u32 backend, const int family)
+{
+	__u32 index = backend & 0xffff;
+
+	if (family == 4)
+		return bpf_map_lookup_elem(&next_hops4, &index);
+	return bpf_map_lookup_elem(&next_hops6, &index);
+}
+
+/* Copies an entry, in or out; its check word is the exclusive or of the others where nobody wrote to it meanwhile. */
+static __always_inline bool copy_next_hop(next_hop_t *to, const next_hop_t *from, const int family)
+{
+	const int words = (family == 4 ? sizeof(struct next_hop4) : sizeof(struct next_hop6)) / sizeof(__u32);
+	const volatile __u32 *word = (const volatile __u32 *)from;
+	volatile __u32 *copy = (volatile __u32 *)to;
+	__u32 check = 0;
+
+#pragma unroll
+	for (int i = 0; i < words; i++) {
+		__u32 one = word[i];
+
+		copy[i] = one;
+		check ^= one;
+	}
+	return check == 0;
+}
+
+static __always_inline __u32 check_of(const next_hop_t *hop, const int family)
+{
+	const int words = (family == 4 ? sizeof(struct next_hop4) : sizeof(struct next_hop6)) / sizeof(__u32);
+	const __u32 *word = (const __u32 *)hop;
+	__u32 check = 0;
+
+#pragma unroll
+	for (int i = 1; i < words; i++) /* the first is the check itself */
+		check ^= word[i];
+	return check;
+}
+
+static __always_inline struct address next_hop_source(const next_hop_t *hop, const int family)
 {
 	if (family == 4)
-		flow->next_hop = a->word[0];
-	else
-		((struct flow6 *)flow)->next_hop = addr6_of(a);
+		return address_of4(hop->source);
+	return address_of6(&((const struct next_hop6 *)hop)->source);
 }
+
+static __always_inline void set_next_hop_addresses(next_hop_t *hop, const struct address *address, const struct address *source, const int family)
+{
+	if (family == 4) {
+		hop->address = address->word[0];
+		hop->source = source->word[0];
+	} else {
+		struct next_hop6 *h = (struct next_hop6 *)hop;
+
+		h->address = addr6_of(address);
+		h->source = addr6_of(source);
+	}
+}
+
+/* The flow goes that way from now on. */
+static __always_inline void set_flow_way(flow_t *flow, const next_hop_t *hop, const int family)
+{
+	const __u32 *macs = (const __u32 *)hop->destination_mac;
+	__u32 *own = (__u32 *)flow->destination_mac;
+
+	flow->ifindex = hop->ifindex;
+	flow->mtu = hop->mtu;
+	own[0] = macs[0];
+	own[1] = macs[1];
+	own[2] = macs[2];
+	if (family == 4)
+		flow->next_hop = hop->address;
+	else
+		((struct flow6 *)flow)->next_hop = ((const struct next_hop6 *)hop)->address;
+	flow->resolved = hop->resolved;
+	flow->route_generation = hop->route_generation;
+}
+
+_Static_assert(__builtin_offsetof(struct flow4, destination_mac) % 4 == 0, "words");
+_Static_assert(__builtin_offsetof(struct flow4, source_mac) == __builtin_offsetof(struct flow4, destination_mac) + 6, "as in a frame");
+_Static_assert(__builtin_offsetof(struct next_hop4, destination_mac) % 4 == 0, "words");
+_Static_assert(__builtin_offsetof(struct next_hop4, source_mac) == __builtin_offsetof(struct next_hop4, destination_mac) + 6, "as in a frame");
 
 /* The address of a device in that family, unspecified where it has none. */
 static __always_inline struct address device_address(const struct device *device, const int family)

@@ -116,22 +116,35 @@ static __always_inline void note_close(const struct packet *p, flow_t *flow, uni
 		peer->flags |= peers;
 }
 
+/* Is the packet that this entry makes, reversed, one of that tuple? Of a request's entry: do answers of this tuple lead back here? */
+static __always_inline bool leads_back_to(const flow_t *flow, const struct tuple *tuple, const int family)
+{
+	struct tuple t = flow_tuple(flow, tuple->protocol, family);
+
+	return t.source_port == tuple->destination_port && t.destination_port == tuple->source_port &&
+	       same_address(&t.source, &tuple->destination, family) && same_address(&t.destination, &tuple->source, family);
+}
+
+#define EEXIST_ 17 /* EEXIST */
+
 /*
  * The first reply: both entries move to flows. reply is the entry that the reply hit, key its key. Where flows is full
  * the flow stays in new_flows and works on; the next reply tries again.
  *
- * The request's entry is made anew from the reply's where the LRU has lost it. from: the reply's tuple as it arrived, to:
- * as it is rewritten. request_key, space: room for the request's entry.
+ * The request's entry is made of the reply's where there is none: it was left out, or the LRU has lost it. from: the
+ * reply's tuple as it arrived, to: as it is rewritten. request_key, space: room for the request's entry.
  */
 static __always_inline void confirm_flow(const union flow_key *key, flow_t *reply, bool in_new, const struct tuple *from, const struct tuple *to,
-					 union flow_key *request_key, union flow_value *space, const int family)
+					 const struct settings *s, __u32 now, union flow_key *request_key, union flow_value *space,
+					 const int family)
 {
 	struct tuple t = reversed(to);
-	flow_t *request;
+	flow_t *request, *held;
+	long error;
 
 	flow_key_of(request_key, &t, family);
 	request = lookup_new_flow(request_key, family);
-	if (request && request->backend == reply->backend && request->generation == reply->generation) {
+	if (request && request->backend == reply->backend && request->generation == reply->generation && leads_back_to(request, from, family)) {
 		request->flags |= FLOW_CONFIRMED; /* and it keeps its next hop */
 	} else {
 		request = (flow_t *)space;
@@ -147,12 +160,23 @@ static __always_inline void confirm_flow(const union flow_key *key, flow_t *repl
 		if (reply->flags & FLOW_NODE)
 			request->flags |= FLOW_EGRESS | FLOW_SEND;
 	}
-	if (insert_flow(request_key, request, BPF_ANY, family))
+	error = insert_flow(request_key, request, BPF_NOEXIST, family);
+	if (error == -EEXIST_) {
+		held = lookup_flow(request_key, family);
+		/* The client speaks with another backend, or from another port: of two requests the one that was answered first counts */
+		if (held && !leads_back_to(held, from, family) && !is_closed(held) && !is_expired(held, from->protocol, s, now))
+			return;
+		error = insert_flow(request_key, request, BPF_ANY, family);
+	}
+	if (error) {
+		insert_new_flow(request_key, request, BPF_ANY, family);
 		return;
+	}
 	reply->flags |= FLOW_CONFIRMED;
 	if (in_new) {
 		if (insert_flow(key, reply, BPF_ANY, family)) {
 			reply->flags &= ~FLOW_CONFIRMED;
+			insert_new_flow(request_key, request, BPF_ANY, family);
 			delete_flow(request_key, family);
 			return;
 		}
@@ -162,45 +186,47 @@ static __always_inline void confirm_flow(const union flow_key *key, flow_t *repl
 }
 
 enum claim {
-	CLAIM_OK,
+	CLAIM_OK, /* the flow has it, now or since an earlier packet */
+	CLAIM_FIRST, /* new, and where the flow's next packet would look first */
 	CLAIM_TAKEN, /* another live flow has this reply tuple */
 	CLAIM_FULL,
 };
 
-/* Does this reply entry lead back to the request whose tuple it is? */
-static __always_inline bool same_request(const flow_t *reply, const struct tuple *request, const int family)
-{
-	struct tuple t = flow_tuple(reply, request->protocol, family);
-
-	return t.source_port == request->destination_port && t.destination_port == request->source_port &&
-	       same_address(&t.source, &request->destination, family) && same_address(&t.destination, &request->source, family);
-}
-
 /*
- * Takes the reply tuple key for the flow whose request is `request`: two flows never share one (9.11). A masquerade
- * port is claimed in flows, which evicts nothing; other replies wait in new_flows until they are confirmed.
+ * Takes the reply tuple key for the flow whose request is `request`: two flows never share one (9.11). durable: in flows, which
+ * evicts nothing, for a masquerade's port and for the node's own; other replies wait in new_flows until they are confirmed.
+ * Tried before it is looked up: nearly always it is free.
  */
-static __always_inline enum claim claim_reply(const union flow_key *key, const flow_t *value, const struct tuple *request, bool masquerade,
+static __always_inline enum claim claim_reply(const union flow_key *key, const flow_t *value, const struct tuple *request, bool durable,
 					      const struct settings *s, union flow_key *space, const int family)
 {
-	flow_t *held = lookup_flow(key, family);
+	flow_t *held = durable ? 0 : lookup_flow(key, family);
 	__u32 now = value->seen;
 	long error;
 
-	if (held) {
-		if (!same_request(held, request, family) && !is_dead(held, request->protocol, s, space, now, family))
+	if (!held) {
+		error = durable ? insert_flow(key, value, BPF_NOEXIST, family) : insert_new_flow(key, value, BPF_NOEXIST, family);
+		if (error != -EEXIST_)
+			return error ? CLAIM_FULL : CLAIM_FIRST;
+		if (durable)
+			held = lookup_flow(key, family);
+		else
+			held = lookup_new_flow(key, family);
+		if (!held) /* gone in this moment */
 			return CLAIM_TAKEN;
-		forget_flow(key, held, request->protocol, space, family);
 	}
-	if (masquerade) {
-		error = insert_flow(key, value, BPF_NOEXIST, family);
-		return !error ? CLAIM_OK : error == -17 /* EEXIST */ ? CLAIM_TAKEN : CLAIM_FULL;
-	}
-	error = insert_new_flow(key, value, BPF_NOEXIST, family);
-	if (error != -17)
-		return error ? CLAIM_FULL : CLAIM_OK;
-	held = lookup_new_flow(key, family);
-	if (held && !same_request(held, request, family) && !is_dead(held, request->protocol, s, space, now, family))
+	if (leads_back_to(held, request, family)) {
+		if (held->backend == value->backend && held->generation == value->generation && held->flags == value->flags) {
+			held->seen = now; /* an earlier packet of this flow took it, and nothing came back yet */
+			return CLAIM_OK;
+		}
+	} else if (!is_dead(held, request->protocol, s, space, now, family)) {
 		return CLAIM_TAKEN;
+	}
+	forget_flow(key, held, request->protocol, space, family);
+	if (durable) {
+		error = insert_flow(key, value, BPF_NOEXIST, family);
+		return !error ? CLAIM_OK : error == -EEXIST_ ? CLAIM_TAKEN : CLAIM_FULL;
+	}
 	return insert_new_flow(key, value, BPF_ANY, family) ? CLAIM_FULL : CLAIM_OK;
 }

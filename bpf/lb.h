@@ -37,6 +37,7 @@ struct scratch {
 	union flow_key space; /* for the key of whichever entry is looked at in passing */
 	union flow_value request;
 	union flow_value reply;
+	union next_hop_value hop;
 	struct bpf_fib_lookup fib;
 	__be32 quote[QUOTE / 4];
 	int action; /* of the hook, when the packet was sent: what the kernel told the stage that sent it */
@@ -68,6 +69,20 @@ static __always_inline enum verdict check_limits(ctx_t *ctx, struct packet *p, c
 	return VERDICT_CONTINUE;
 }
 
+/* The way of a packet that goes to scratch->to, if it can go: VERDICT_CONTINUE. XDP changes nothing where it cannot: tc sees the same packet. */
+static __always_inline enum verdict find_way(ctx_t *ctx, struct scratch *scratch, flow_t *flow, __u16 flags, const struct settings *s, __u32 now,
+					     const enum hook hook, const int family)
+{
+	const struct tuple *to = &scratch->to;
+	next_hop_t *hop = (next_hop_t *)&scratch->hop;
+	enum verdict verdict;
+
+	if (IN_XDP)
+		return can_send(ctx, &scratch->packet, flow, flags, s, now, hop, family) ? VERDICT_CONTINUE : PASS_TO_TC;
+	verdict = resolve_route(ctx, flow, is_outer(hook) && shares_way(flags), &to->source, &to->destination, s, now, hop, &scratch->fib, family);
+	return verdict != VERDICT_CONTINUE ? verdict : check_limits(ctx, &scratch->packet, flow, hook);
+}
+
 /* Rewrites a packet to its flow's tuple (scratch->to) and gives it to its flow's way. */
 static __always_inline enum verdict carry(ctx_t *ctx, struct scratch *scratch, flow_t *flow, __u16 flags, const struct settings *s, __u32 now,
 					  const enum hook hook, const int family)
@@ -78,11 +93,8 @@ static __always_inline enum verdict carry(ctx_t *ctx, struct scratch *scratch, f
 	bool sent = false;
 
 	if (flags & FLOW_SEND && !(flags & FLOW_HAIRPIN)) {
-		if (!IN_XDP) {
-			verdict = resolve_route(ctx, flow, &to->source, &to->destination, s, now, &scratch->fib, family);
-			if (verdict != VERDICT_CONTINUE)
-				return verdict;
-			verdict = check_limits(ctx, p, flow, hook);
+		if (!IN_XDP) { /* XDP has asked before it changed anything */
+			verdict = find_way(ctx, scratch, flow, flags, s, now, hook, family);
 			if (verdict != VERDICT_CONTINUE)
 				return verdict;
 		}
@@ -155,7 +167,8 @@ static __always_inline enum verdict continue_flow(ctx_t *ctx, struct scratch *sc
 	__u32 ifindex = flow->ifindex;
 
 	/* XDP finishes what is sent, and only if nothing is missing for it. Before anything is changed: tc sees the same packet */
-	if (IN_XDP && ((flags & (FLOW_SEND | FLOW_EGRESS | FLOW_HAIRPIN)) != FLOW_SEND || p->fragment || !can_send(ctx, p, flow, s, now)))
+	if (IN_XDP && ((flags & (FLOW_SEND | FLOW_EGRESS | FLOW_HAIRPIN)) != FLOW_SEND || p->fragment ||
+		       find_way(ctx, scratch, flow, flags, s, now, hook, family) != VERDICT_CONTINUE))
 		return PASS_TO_TC;
 	if (flags & FLOW_RESET && p->tcp_flags & TCP_ACK && !(p->tcp_flags & TCP_RST) && !p->fragment) {
 		flow->flags |= FLOW_RST;
@@ -189,7 +202,7 @@ static __always_inline enum verdict continue_flow(ctx_t *ctx, struct scratch *sc
 		note_close(p, flow, &scratch->space, family);
 	/* An entry that moves is another flow's memory afterwards. Those that send keep theirs: a masquerade's never moves. */
 	if (flags & FLOW_REPLY && !(flags & FLOW_CONFIRMED))
-		confirm_flow(&scratch->key, flow, in_new, &p->tuple, to, &scratch->space, &scratch->request, family);
+		confirm_flow(&scratch->key, flow, in_new, &p->tuple, to, s, now, &scratch->space, &scratch->request, family);
 	if ((flags & (FLOW_NODE | FLOW_REPLY)) == (FLOW_NODE | FLOW_REPLY)) {
 		enum verdict verdict = rewrite_packet(ctx, p, to, false, family);
 
@@ -216,11 +229,11 @@ static __always_inline bool needs_masquerade(const struct frontend *frontend, co
 	return client == CLIENT_OUTSIDE && !(backend->flags & BACKEND_LOCAL);
 }
 
-static __always_inline __u32 claim_tuple_of(struct scratch *scratch, const struct settings *s, bool masquerade, const int family)
+static __always_inline __u32 claim_tuple_of(struct scratch *scratch, const struct settings *s, bool durable, const int family)
 {
 	scratch->back = reversed(&scratch->to);
 	flow_key_of(&scratch->reply_key, &scratch->back, family);
-	return claim_reply(&scratch->reply_key, (flow_t *)&scratch->reply, &scratch->packet.tuple, masquerade, s, &scratch->space, family);
+	return claim_reply(&scratch->reply_key, (flow_t *)&scratch->reply, &scratch->packet.tuple, durable, s, &scratch->space, family);
 }
 
 /*
@@ -228,7 +241,7 @@ static __always_inline __u32 claim_tuple_of(struct scratch *scratch, const struc
  * verifier: a global function is checked once, not with every state of its callers; kernel 5.10: it may only get the
  * context and numbers.
  */
-__noinline int claim_tuple(__u32 masquerade, __u32 family)
+__noinline int claim_tuple(__u32 durable, __u32 family)
 {
 	__u32 zero = 0;
 	const struct settings *s = bpf_map_lookup_elem(&settings, &zero);
@@ -237,21 +250,22 @@ __noinline int claim_tuple(__u32 masquerade, __u32 family)
 	if (!s || !room)
 		return CLAIM_FULL;
 	if (family == 4)
-		return claim_tuple_of(room, s, masquerade, 4);
-	return claim_tuple_of(room, s, masquerade, 6);
+		return claim_tuple_of(room, s, durable, 4);
+	return claim_tuple_of(room, s, durable, 6);
 }
 
 /*
  * The reply's tuple must be this flow's alone. What is not masqueraded keeps the client's port if it can, else only the
  * port is changed (9.11). start: where in the pool to begin. enum claim; scratch->to and reply_key hold the tuple taken.
  */
-static __always_inline __u32 claim_way_back(struct scratch *scratch, const struct settings *s, __u32 start, bool masquerade, const int family)
+static __always_inline __u32 claim_way_back(struct scratch *scratch, const struct settings *s, __u32 start, bool masquerade, bool durable,
+					    const int family)
 {
 	__u32 pool = s->snat_last - s->snat_first + 1;
 	__u32 claim;
 
 	if (!masquerade) {
-		claim = claim_tuple(masquerade, family);
+		claim = claim_tuple(durable, family);
 		if (claim != CLAIM_TAKEN)
 			return claim;
 	}
@@ -261,7 +275,9 @@ static __always_inline __u32 claim_way_back(struct scratch *scratch, const struc
 		if (!snat_port_usable(candidate))
 			continue;
 		scratch->to.source_port = bpf_htons(candidate);
-		claim = claim_tuple(masquerade, family);
+		claim = claim_tuple(durable, family);
+		if (claim == CLAIM_FIRST && (i || !masquerade)) /* another is in the flow's first place, and may leave it */
+			return CLAIM_OK;
 		if (claim != CLAIM_TAKEN) /* kernel 5.10: decided here; a call may not be the last instruction of a loop */
 			return claim;
 	}
@@ -283,8 +299,8 @@ static __always_inline enum verdict start_flow(ctx_t *ctx, struct scratch *scrat
 	const bool midway = p->tuple.protocol == IPPROTO_TCP && !opens(p);
 	struct slice slice, table;
 	enum verdict verdict;
+	bool masquerade, repeats;
 	__u32 claim, hash;
-	bool masquerade;
 
 	/* Mid-connection and no state: only a Maglev table knows whose it was. Else it is netfilter's, or nobody's. */
 	if (midway && (!outside || p->tcp_flags & TCP_RST || s->flags & SETTING_OTHERS_FLOWS))
@@ -346,34 +362,36 @@ static __always_inline enum verdict start_flow(ctx_t *ctx, struct scratch *scrat
 		}
 	}
 	if (request->flags & FLOW_SEND && !(request->flags & FLOW_HAIRPIN)) {
-		verdict = resolve_route(ctx, request, &to->source, &to->destination, s, now, &scratch->fib, family);
-		if (IN_XDP && (verdict != VERDICT_CONTINUE || !can_send(ctx, p, request, s, now)))
-			return PASS_TO_TC;
+		verdict = find_way(ctx, scratch, request, request->flags, s, now, hook, family);
 		if (verdict != VERDICT_CONTINUE)
 			return verdict;
-		verdict = check_limits(ctx, p, request, hook);
-		if (verdict != VERDICT_CONTINUE)
-			return verdict;
-	}
-	if (masquerade) {
+		if (masquerade)
+			to->source = next_hop_source((next_hop_t *)&scratch->hop, family);
+	} else if (masquerade) {
 		const struct device *device = find_device(request->ifindex);
 
 		if (!device)
 			return DROP_NO_SNAT_ADDRESS;
 		to->source = device_address(device, family);
-		if (is_unspecified(&to->source, family))
-			return DROP_NO_SNAT_ADDRESS;
 	}
+	if (masquerade && is_unspecified(&to->source, family))
+		return DROP_NO_SNAT_ADDRESS;
 
 	*back = reversed(&p->tuple);
 	set_flow_tuple(reply, back, family);
-	claim = claim_way_back(scratch, s, finish_mix(mix(hash, (__u32)p->tuple.source_port << 16 | backend->id)), masquerade, family);
+	claim = claim_way_back(scratch, s, finish_mix(mix(hash, (__u32)p->tuple.source_port << 16 | backend->id)), masquerade,
+			       masquerade || client == CLIENT_NODE, family);
 	if (claim == CLAIM_TAKEN)
 		return DROP_NO_SNAT_PORT;
 	if (claim == CLAIM_FULL)
 		return DROP_TABLE_FULL;
 	set_flow_tuple(request, to, family);
-	if (insert_new_flow(&scratch->key, request, BPF_ANY, family)) {
+	/*
+	 * The first packet of a client whom Maglev would give the same backend, and the same port, again: an insert saved. Its answer
+	 * makes the request's entry, and so does the flow's second packet if nothing answered.
+	 */
+	repeats = claim == CLAIM_FIRST && outside && table.count && !(frontend->flags & FRONTEND_AFFINITY);
+	if (!repeats && insert_new_flow(&scratch->key, request, BPF_ANY, family)) {
 		delete_flow(&scratch->reply_key, family);
 		delete_new_flow(&scratch->reply_key, family);
 		return DROP_TABLE_FULL;
@@ -403,8 +421,8 @@ static __always_inline enum verdict decide(ctx_t *ctx, struct scratch *scratch, 
 	struct packet *p = &scratch->packet;
 	__u32 address_flags = 0;
 	enum verdict verdict;
+	bool in_new, asked = false, found = false;
 	flow_t *flow;
-	bool in_new;
 
 	if (!egress) {
 		address_flags = lookup_address(&p->tuple.destination, family);
@@ -424,7 +442,20 @@ static __always_inline enum verdict decide(ctx_t *ctx, struct scratch *scratch, 
 		return egress || address_flags ? PASS_NOT_OURS : not_ours(p, s, family);
 
 	flow_key_of(&scratch->key, &p->tuple, family);
-	flow = recall_flow(&scratch->key, &in_new, family);
+	flow = lookup_flow(&scratch->key, family);
+	in_new = !flow;
+	if (!flow) {
+		/*
+		 * What enters by a NIC and has an entry in new_flows is a request to a frontend, or to an address that had one: replies that
+		 * come this way are in flows. So what is not ours does not pay for the look-up.
+		 */
+		asked = is_outer(hook) && !(address_flags & ADDRESS_RETIRED);
+		if (asked)
+			found = find_frontend(&p->tuple.destination, p->tuple.destination_port, p->tuple.protocol, address_flags,
+					      &scratch->frontend, family);
+		if (!asked || found)
+			flow = lookup_new_flow(&scratch->key, family);
+	}
 	if (flow) {
 		verdict = continue_flow(ctx, scratch, flow, in_new, s, hook, family);
 		if (verdict != VERDICT_CONTINUE)
@@ -443,7 +474,10 @@ static __always_inline enum verdict decide(ctx_t *ctx, struct scratch *scratch, 
 	}
 	if (!(address_flags & (ADDRESS_FRONTEND | ADDRESS_NODE_PORT)))
 		return address_flags & ADDRESS_NODE ? PASS_NOT_OURS : not_ours(p, s, family);
-	if (find_frontend(&p->tuple.destination, p->tuple.destination_port, p->tuple.protocol, address_flags, &scratch->frontend, family))
+	if (!asked)
+		found = find_frontend(&p->tuple.destination, p->tuple.destination_port, p->tuple.protocol, address_flags, &scratch->frontend,
+				      family);
+	if (found)
 		return start_flow(ctx, scratch, client_of(p, s, hook, family), s, hook, family);
 	if (!(address_flags & ADDRESS_CLUSTER_IP))
 		return PASS_NOT_OURS; /* never touch the other ports of external addresses: they are not ours (0.3) */

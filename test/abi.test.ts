@@ -44,6 +44,11 @@ const flow = {
   ...{ mtu: 1450, flags: FlowFlag.FLOW_REPLY | FlowFlag.FLOW_RST, source_mac: '01:02:03:04:05:06', destination_mac: '07:08:09:0a:0b:0c' },
 };
 
+const nextHop = {
+  ...{ check: 1, backend: 2, generation: 3, entered: 4, ifindex: 5, route_generation: 6, resolved: 7, mtu: 1450 },
+  ...{ destination_mac: '07:08:09:0a:0b:0c', source_mac: '01:02:03:04:05:06' },
+};
+
 function golden<T>(codec: Codec<T>, value: T): () => Uint8Array {
   return () => encoded(codec, value);
 }
@@ -81,6 +86,8 @@ const GOLDEN: Record<string, () => Uint8Array> = {
   }),
   flow4: golden(layout.Flow4, { ...flow, source: '10.0.0.1', destination: '10.244.0.7', next_hop: '10.0.0.254' }),
   flow6: golden(layout.Flow6, { ...flow, source: 'fd00::1', destination: 'fd00:244::7', next_hop: 'fe80::2' }),
+  next_hop4: golden(layout.NextHop4, { ...nextHop, address: '10.0.0.254', source: '10.0.0.1' }),
+  next_hop6: golden(layout.NextHop6, { ...nextHop, address: 'fe80::2', source: 'fd00::1' }),
   affinity_key: golden(layout.AffinityKey, { frontend: 9, kind: ClientKind.CLIENT_ADDRESS, client: '192.0.2.7' }),
   affinity: golden(layout.Affinity, { backend: 1, generation: 2, seen: 3 }),
   socket_key: golden(layout.SocketKey, {

@@ -64,6 +64,12 @@ int main(void)
 	      .destination_port = htons(8443), .frontend = 1, .backend = 2, .generation = 3, .seen = 0xffffffff, .ifindex = 5,
 	      .route_generation = 6, .resolved = 7, .next_hop = ip6("fe80::2"), .mtu = 1450, .flags = FLOW_REPLY | FLOW_RST,
 	      .source_mac = { 1, 2, 3, 4, 5, 6 }, .destination_mac = { 7, 8, 9, 10, 11, 12 });
+	PRINT(next_hop4, .check = 1, .backend = 2, .generation = 3, .entered = 4, .ifindex = 5, .route_generation = 6, .resolved = 7, .mtu = 1450,
+	      .destination_mac = { 7, 8, 9, 10, 11, 12 }, .source_mac = { 1, 2, 3, 4, 5, 6 }, .address = ip4("10.0.0.254"),
+	      .source = ip4("10.0.0.1"));
+	PRINT(next_hop6, .check = 1, .backend = 2, .generation = 3, .entered = 4, .ifindex = 5, .route_generation = 6, .resolved = 7, .mtu = 1450,
+	      .destination_mac = { 7, 8, 9, 10, 11, 12 }, .source_mac = { 1, 2, 3, 4, 5, 6 }, .address = ip6("fe80::2"),
+	      .source = ip6("fd00::1"));
 	PRINT(affinity_key, .frontend = 9, .kind = CLIENT_ADDRESS, .client = ip6("::ffff:192.0.2.7"));
 	PRINT(affinity, .backend = 1, .generation = 2, .seen = 3);
 	PRINT(socket_key, .cookie = 0x0102030405060708, .address = ip6("::ffff:10.96.0.1"), .port = htons(443), .protocol = 17,

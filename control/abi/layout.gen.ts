@@ -508,6 +508,108 @@ export const Settings: Codec<Settings> = {
   },
 };
 
+/** struct next_hop4, 52 bytes */
+export interface NextHop4 {
+  readonly check: number;
+  readonly backend: number;
+  readonly generation: number;
+  readonly entered: number;
+  readonly ifindex: number;
+  readonly route_generation: number;
+  readonly resolved: number;
+  readonly mtu: number;
+  readonly destination_mac: Mac;
+  readonly source_mac: Mac;
+  readonly address: Address;
+  readonly source: Address;
+}
+
+export const NextHop4: Codec<NextHop4> = {
+  size: 52,
+  encode(value, view, at) {
+    u32.encode(value.check, view, at);
+    u32.encode(value.backend, view, at + 4);
+    u32.encode(value.generation, view, at + 8);
+    u32.encode(value.entered, view, at + 12);
+    u32.encode(value.ifindex, view, at + 16);
+    u32.encode(value.route_generation, view, at + 20);
+    u32.encode(value.resolved, view, at + 24);
+    u16.encode(value.mtu, view, at + 28);
+    pad(view, at + 30, 2);
+    mac.encode(value.destination_mac, view, at + 32);
+    mac.encode(value.source_mac, view, at + 38);
+    addr4.encode(value.address, view, at + 44);
+    addr4.encode(value.source, view, at + 48);
+  },
+  decode(view, at) {
+    return {
+      check: u32.decode(view, at),
+      backend: u32.decode(view, at + 4),
+      generation: u32.decode(view, at + 8),
+      entered: u32.decode(view, at + 12),
+      ifindex: u32.decode(view, at + 16),
+      route_generation: u32.decode(view, at + 20),
+      resolved: u32.decode(view, at + 24),
+      mtu: u16.decode(view, at + 28),
+      destination_mac: mac.decode(view, at + 32),
+      source_mac: mac.decode(view, at + 38),
+      address: addr4.decode(view, at + 44),
+      source: addr4.decode(view, at + 48),
+    };
+  },
+};
+
+/** struct next_hop6, 76 bytes */
+export interface NextHop6 {
+  readonly check: number;
+  readonly backend: number;
+  readonly generation: number;
+  readonly entered: number;
+  readonly ifindex: number;
+  readonly route_generation: number;
+  readonly resolved: number;
+  readonly mtu: number;
+  readonly destination_mac: Mac;
+  readonly source_mac: Mac;
+  readonly address: Address;
+  readonly source: Address;
+}
+
+export const NextHop6: Codec<NextHop6> = {
+  size: 76,
+  encode(value, view, at) {
+    u32.encode(value.check, view, at);
+    u32.encode(value.backend, view, at + 4);
+    u32.encode(value.generation, view, at + 8);
+    u32.encode(value.entered, view, at + 12);
+    u32.encode(value.ifindex, view, at + 16);
+    u32.encode(value.route_generation, view, at + 20);
+    u32.encode(value.resolved, view, at + 24);
+    u16.encode(value.mtu, view, at + 28);
+    pad(view, at + 30, 2);
+    mac.encode(value.destination_mac, view, at + 32);
+    mac.encode(value.source_mac, view, at + 38);
+    addr6.encode(value.address, view, at + 44);
+    addr6.encode(value.source, view, at + 60);
+  },
+  decode(view, at) {
+    return {
+      check: u32.decode(view, at),
+      backend: u32.decode(view, at + 4),
+      generation: u32.decode(view, at + 8),
+      entered: u32.decode(view, at + 12),
+      ifindex: u32.decode(view, at + 16),
+      route_generation: u32.decode(view, at + 20),
+      resolved: u32.decode(view, at + 24),
+      mtu: u16.decode(view, at + 28),
+      destination_mac: mac.decode(view, at + 32),
+      source_mac: mac.decode(view, at + 38),
+      address: addr6.decode(view, at + 44),
+      source: addr6.decode(view, at + 60),
+    };
+  },
+};
+
 /** struct flow_key4, 16 bytes */
 export interface FlowKey4 {
   readonly source: Address;
@@ -864,6 +966,8 @@ export const MAPS = {
   devices: { name: 'devices', type: 1, flags: 0, perCpu: false, key: u32, value: Device, maxEntries: 16384 },
   snat_ports: { name: 'snat_ports', type: 2, flags: 0, perCpu: false, key: u32, value: u64, maxEntries: 1024 },
   settings: { name: 'settings', type: 2, flags: 0, perCpu: false, key: u32, value: Settings, maxEntries: 1 },
+  next_hops4: { name: 'next_hops4', type: 2, flags: 0, perCpu: false, key: u32, value: NextHop4, maxEntries: 65536 },
+  next_hops6: { name: 'next_hops6', type: 2, flags: 0, perCpu: false, key: u32, value: NextHop6, maxEntries: 65536 },
   flows4: { name: 'flows4', type: 1, flags: 0, perCpu: false, key: FlowKey4, value: Flow4, maxEntries: 262144 },
   flows6: { name: 'flows6', type: 1, flags: 0, perCpu: false, key: FlowKey6, value: Flow6, maxEntries: 131072 },
   new_flows4: { name: 'new_flows4', type: 9, flags: 0, perCpu: false, key: FlowKey4, value: Flow4, maxEntries: 131072 },
@@ -877,4 +981,4 @@ export const MAPS = {
 export type MapName = keyof typeof MAPS;
 
 /** Names this layout: maps of another fingerprint hold other bytes. Sizes of maps are not part of it. */
-export const LAYOUT_FINGERPRINT = '64b39f988b642ed4';
+export const LAYOUT_FINGERPRINT = '7765b77d86847b7a';

@@ -172,7 +172,7 @@ export function unusedFields(section: unknown, given: unknown, path = ''): strin
 }
 
 /** Arrays whose length is a matter of the layout, not of the cluster. */
-const FIXED: ReadonlySet<MapName> = new Set(['verdicts', 'snat_ports', 'settings', 'self_tests']);
+const FIXED: ReadonlySet<MapName> = new Set(['verdicts', 'snat_ports', 'settings', 'self_tests', 'next_hops4', 'next_hops6']);
 const SIZED = (Object.keys(MAPS) as MapName[]).filter((name) => !FIXED.has(name));
 
 /** max_entries by map name. */

@@ -30,6 +30,22 @@ function change<K, V>(map: { entries(): IterableIterator<[K, V]>; set(key: K, va
   };
 }
 
+/** As the agent does where addresses, links or routes change: every way that is remembered ends. */
+function endWays(maps: Maps): void {
+  const settings = maps.settings.get(0)!;
+  maps.settings.set(0, { ...settings, route_generation: settings.route_generation + 1 });
+}
+
+/** Takes the addresses of all devices away. */
+function changeDevices(maps: Maps): () => void {
+  const mend = change(maps.devices, (device) => ({ ...device, address4: '0.0.0.0', address6: '::' }));
+  endWays(maps);
+  return () => {
+    mend();
+    endWays(maps);
+  };
+}
+
 /** Makes a flow's fault so. Returns what mends it. */
 export function cause(maps: Maps, flow: Case): () => void {
   const backends = flow.family === 4 ? maps.backends4 : maps.backends6;
@@ -37,13 +53,13 @@ export function cause(maps: Maps, flow: Case): () => void {
     case 'every masquerade port is taken':
       return change(maps.snat_ports, () => 0n);
     case 'the egress device has no address':
-      return change(maps.devices, (device) => ({ ...device, address4: '0.0.0.0', address6: '::' }));
+      return changeDevices(maps);
     case 'the table of flows is full':
       return flow.family === 4 ? fill(maps.flows4, FlowKey4, Flow4) : fill(maps.flows6, FlowKey6, Flow6);
     case 'there is no way to the backend':
       return change(backends, (backend) =>
         backend.address === places.b1[flow.family] && backend.port === backendPort
-          ? { ...backend, address: unroutable[flow.family] }
+          ? { ...backend, address: unroutable[flow.family], generation: backend.generation + 1 }
           : backend,
       );
     case 'the slots name no backend':
