@@ -5,9 +5,10 @@ import { loadNative } from '../control/kernel/addon.ts';
 import { faulty, masqueradeAll, packets, shapes } from './flows/tables.ts';
 import { takesContext } from './lib/early.ts';
 import { expand, titleOf } from './lib/flow.ts';
+import { histories } from './lib/histories.ts';
 import { openLab } from './lib/netns.ts';
 import { families, gateways, mac, places, unroutable } from './lib/places.ts';
-import { openProgramRunner } from './lib/program.ts';
+import { openHistories, openProgramRunner } from './lib/program.ts';
 import { plainLane } from './lib/topology.ts';
 
 const object = fileURLToPath(new URL('../build/bpf/tc.o', import.meta.url));
@@ -33,16 +34,21 @@ const runners = await Promise.all(
     hooks: early === undefined ? 'tc' : 'XDP, then tc',
     plain: await openProgramRunner(lab, { object, xdp: early, loopback, manifests, masqueradeAll: false }),
     masquerading: await openProgramRunner(lab, { object, xdp: early, loopback, manifests, masqueradeAll: true }),
+    teller: await openHistories(lab, { object, xdp: early, loopback, manifests, masqueradeAll: false }),
   })),
 );
 
 after(async () => {
-  for (const { plain, masquerading } of runners) await Promise.all([plain.close(), masquerading.close()]);
+  for (const { plain, masquerading, teller } of runners) await Promise.all([plain, masquerading, teller].map((one) => one.close()));
   lab.close();
 });
 
-for (const { hooks, plain, masquerading } of runners) {
+for (const { hooks, plain, masquerading, teller } of runners) {
   for (const table of [...packets, shapes, faulty])
     for (const flow of expand(table)) test(`program, ${hooks}: ${titleOf(flow)}`, () => plain.check(flow));
   for (const flow of expand(masqueradeAll)) test(`program, ${hooks}: ${titleOf(flow)}`, () => masquerading.check(flow));
+  for (const name of histories)
+    for (const family of families)
+      for (const protocol of ['tcp', 'udp'] as const)
+        test(`program, ${hooks}: ${name}: IPv${family}, ${protocol}`, () => teller.check({ name, family, protocol }));
 }

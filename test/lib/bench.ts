@@ -47,6 +47,8 @@ export interface Bench {
   check(flow: Case): void;
   /** The verdict about the flow's first packet alone, whatever the row says. */
   verdict(flow: Case): VerdictName;
+  /** A frame from a place, through the programs that see it first. */
+  enter(from: PlaceName, frame: Uint8Array): Outcome;
   close(): void;
 }
 
@@ -323,6 +325,7 @@ export function openBench({ object, xdp, loopback = false, manifests, masquerade
   return {
     maps,
     check,
+    enter,
     verdict: (flow) => enter(flow.from, requestBytes(flow, nextPort())).verdict,
     close() {
       early?.close();
