@@ -10,7 +10,7 @@ import { SERVICE_PROXY_NAME } from './service.ts';
 
 const SERVICE_NAME = 'kubernetes.io/service-name';
 const TRIGGER_TIME = 'endpoints.kubernetes.io/last-change-trigger-time';
-const HEADLESS = 'service.kubernetes.io/headless';
+export const HEADLESS = 'service.kubernetes.io/headless';
 const NONE: readonly string[] = [];
 
 /**

@@ -10,6 +10,7 @@ export interface ObjectStore {
   /** Adds or replaces. An equal value changes nothing: the object held stays the identical one. */
   put(object: KubeObject): void;
   remove(kind: Kind, key: string): void;
+  held(kind: Kind, key: string): KubeObject | undefined;
   /** The objects as they are now; the previous snapshot itself where nothing changed. */
   snapshot(problems: readonly Problem[]): Objects;
 }
@@ -82,6 +83,7 @@ export function objectStore(): ObjectStore {
   };
 
   return {
+    held,
     put(object) {
       if (isDeepStrictEqual(held(object.kind, object.key), object)) return;
       count(object.kind);
