@@ -11,7 +11,7 @@ import type { Log } from './observe/log.ts';
 import { problemSet } from './observe/problems.ts';
 import type { PortName } from './observe/snapshot.ts';
 import type { Objects, Source } from './source/objects.ts';
-import { adopt, type Clock, frontendNames, sync } from './sync.ts';
+import { adopt, type Clock, frontendNames, heldEntries, sync } from './sync.ts';
 
 /** How often the maps are compared with what they must hold although nothing changed: others can write to pinned maps too. */
 const VERIFY_MS = 300_000;
@@ -25,6 +25,8 @@ export interface AgentParts {
   readonly log: Log;
   /** Problems of the datapath: a device that cannot be served, a sysctl in the way. */
   readonly datapathProblems?: () => readonly Problem[];
+  /** Called with each Problem that was not there before. */
+  readonly onProblem?: (problem: Problem) => void;
   /** Called after every turn that succeeded. */
   readonly onApplied?: (applied: Applied) => void;
   /** Monotonic, in ms. */
@@ -62,6 +64,8 @@ export interface AgentReport {
   /** Changes noted, and how many of them are in the maps. */
   readonly generationWanted: number;
   readonly generationApplied: number;
+  /** When a change was noted last, in ms since the epoch; undefined: never. */
+  readonly notedAt: number | undefined;
   /** Refusals since the start. */
   readonly refusalsEver: number;
   /** Times the periodic look found maps that somebody else had changed. */
@@ -79,6 +83,10 @@ export interface Agent {
   model(): Model | undefined;
   /** The Service port behind each frontend id. */
   names(): ReadonlyMap<number, PortName>;
+  /** The Service, `namespace/name`, behind a frontend id. */
+  serviceOf(frontend: number): string | undefined;
+  /** Entries by map, of those that the plan decides about; undefined: they are to be read again. */
+  entries(): ReadonlyMap<string, number> | undefined;
   report(): AgentReport;
   close(): void;
 }
@@ -151,7 +159,10 @@ export function openAgent(parts: AgentParts): Agent {
 
   const tellProblems = () => {
     const { appeared, gone } = problems.replace(model?.problems ?? [], syncProblems, parts.datapathProblems?.() ?? []);
-    for (const problem of appeared) logProblem(log, problem);
+    for (const problem of appeared) {
+      logProblem(log, problem);
+      parts.onProblem?.(problem);
+    }
     for (const { object, field, reason } of gone) log.info({ object, field, reason }, 'no longer a problem');
   };
 
@@ -181,8 +192,10 @@ export function openAgent(parts: AgentParts): Agent {
       }
       return names;
     },
+    serviceOf: (frontend) => frontendNames(state).get(frontend)?.split(':', 1)[0],
+    entries: () => heldEntries(state),
     report() {
-      const { oldestChangeMs, refusals, refusal, turns, wanted, applied } = loop.state();
+      const { oldestChangeMs, refusals, refusal, turns, wanted, applied, notedAt } = loop.state();
       return {
         node: model?.node,
         hasNodeObject: source.objects().nodes.has(config.nodeName),
@@ -194,6 +207,7 @@ export function openAgent(parts: AgentParts): Agent {
         refusals,
         generationWanted: wanted,
         generationApplied: applied,
+        notedAt,
         refusalsEver,
         drifts,
         problems: problems.current(),

@@ -31,6 +31,8 @@ export interface LoopState {
   /** Changes noted, and how many of them are in the maps. */
   readonly wanted: number;
   readonly applied: number;
+  /** When the last of them was noted, in ms since the epoch; undefined: there was none. */
+  readonly notedAt: number | undefined;
 }
 
 export interface Loop {
@@ -59,6 +61,7 @@ export function openLoop(turn: Turn, onRefusal: (error: KernelError, pause: numb
   let turns = 0;
   let wanted = 0;
   let applied = 0;
+  let notedAt: number | undefined;
   let closed = false;
   let waiting: (() => void)[] = [];
 
@@ -107,6 +110,7 @@ export function openLoop(turn: Turn, onRefusal: (error: KernelError, pause: numb
   const dirty = () => {
     if (closed) return;
     wanted++;
+    notedAt = Date.now();
     changedAt ??= performance.now();
     if (immediate === undefined && pause === undefined) immediate = setImmediate(run);
   };
@@ -125,6 +129,7 @@ export function openLoop(turn: Turn, onRefusal: (error: KernelError, pause: numb
       turns,
       wanted,
       applied,
+      notedAt,
     }),
     close() {
       closed = true;

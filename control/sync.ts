@@ -86,3 +86,15 @@ export function sync(maps: Maps, state: SyncState, model: Model, options: Compil
 export function frontendNames(state: SyncState): ReadonlyMap<number, string> {
   return state.known?.plan.ids.keys ?? new Map();
 }
+
+/** How many entries each map holds of those that the plan decides about, by name; of `slots` those that are in use or rest. */
+export function heldEntries(state: SyncState): ReadonlyMap<string, number> | undefined {
+  if (state.known === undefined) return undefined;
+  const { held, plan } = state.known;
+  const counts = new Map<string, number>();
+  for (const family of FAMILIES) {
+    for (const [name, entries] of Object.entries(held.entries[family])) counts.set(`${name}${family}`, entries.size);
+  }
+  counts.set('slots', held.slots - plan.runs.gaps.reduce((sum, { count }) => sum + count, 0));
+  return counts;
+}

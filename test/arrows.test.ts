@@ -37,7 +37,8 @@ const CONTROL: Readonly<Record<string, Readonly<Record<string, Reach>>>> = {
   compile: { abi: 'values', address: 'values', model: 'values', sorted: 'values' },
   // Sees entries, Plan and Changes, never a Service or where it came from.
   kernel: { abi: 'values', address: 'values', compile: 'values', home: 'values', model: 'types' },
-  observe: { abi: 'values', address: 'values', config: 'types', kernel: 'types', model: 'types' },
+  // Of the source it sees what an Event is put at.
+  observe: { abi: 'values', address: 'values', config: 'types', kernel: 'types', model: 'types', source: 'types' },
   // The loop and the verbs put the rooms together.
   main: EVERYTHING,
   cli: EVERYTHING,

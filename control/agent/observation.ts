@@ -1,22 +1,45 @@
-// What can be asked of a running agent from outside, and when does it begin to be? The health page answers from the first moment, since a
-// probe must not end an agent that starts; what needs the maps comes with them. A port that is taken is a Problem and tried again.
+// What can be asked of a running agent from outside, and what does it say by itself? The health page answers from the first moment, since a
+// probe must not end an agent that starts; metrics and Events fill as the rest comes. A port that is taken is a Problem and tried again.
 
 import type { Agent, Applied } from '../agent.ts';
+import { effectiveFields } from '../config/effective.ts';
 import type { Config } from '../config.ts';
+import type { Datapath } from '../kernel/datapath.ts';
 import type { Problem } from '../model/model.ts';
 import { nodePortAddresses } from '../model/node.ts';
-import { type Health, healthPages, isHealthy, type Readiness } from '../observe/health.ts';
+import { type Announcements, openAnnouncements } from '../observe/announcements.ts';
+import { type EventSink, openRecorder, type Recorder } from '../observe/events.ts';
+import { type Health, healthPages, isHealthy, isReady, type Readiness } from '../observe/health.ts';
 import { type HealthPorts, openHealthPorts } from '../observe/health-ports.ts';
 import { type Listener, openListener, type Place, placeText, type Respond } from '../observe/listener.ts';
-import type { Source } from '../source/objects.ts';
+import type { Log } from '../observe/log.ts';
+import { metricsPages, openRegistry } from '../observe/metrics.ts';
+import { openNodeMetrics } from '../observe/node-metrics.ts';
+import { type MeasuredSlice, openProxyMetrics } from '../observe/proxy-metrics.ts';
+import type { Objects, Source } from '../source/objects.ts';
+import { openFill } from './fill.ts';
+import type { Upkeep } from './upkeep.ts';
+
+export interface ObservationParts {
+  readonly config: Config;
+  readonly source: Source;
+  /** Undefined: the objects come from no API server, and nobody is told of Events. */
+  readonly events: EventSink | undefined;
+  readonly log: Log;
+  readonly version: string;
+  /** ms since the epoch. */
+  readonly startedAt: number;
+}
 
 export interface Observation {
   /** The agent is there: what it says counts from now on, and it is told of Problems that come and go. */
-  follow(agent: Agent): void;
+  follow(agent: Agent, datapath: Datapath): void;
   /** Call it after every turn that succeeded. */
   applied(applied: Applied): void;
+  /** Call it with each Problem that was not there before. */
+  problem(problem: Problem): void;
   /** Programs are attached over full maps. */
-  serving(): void;
+  serving(upkeep: Upkeep): void;
   problems(): readonly Problem[];
   close(): void;
 }
@@ -26,16 +49,18 @@ export class BindError extends Error {
   override readonly name = 'BindError';
 }
 
-type Pages = { readonly field: 'healthzBindAddress' | 'metricsBindAddress'; readonly listener: Listener; readonly place: Place };
+interface Page {
+  readonly field: 'healthzBindAddress' | 'metricsBindAddress';
+  readonly listener: Listener;
+  readonly place: Place;
+}
 
-function bindMessage({ field, listener, place }: Pages): string {
+function bindMessage({ field, listener, place }: Page): string {
   const what = field === 'healthzBindAddress' ? 'health' : 'metrics';
   return `${placeText(place)} cannot be listened on (${listener.refusal()}; is kube-proxy still running?): no ${what} here`;
 }
 
-/**
- * A Node object that was there and is gone was deleted. Where none ever was, as with manifests, nobody says that the node leaves.
- */
+/** A Node object that was there and is gone was deleted. Where none ever was, as with manifests, nobody says that the node leaves. */
 function openEligibility(source: Source, nodeName: string): () => boolean {
   let seen = false;
   return () => {
@@ -45,13 +70,29 @@ function openEligibility(source: Source, nodeName: string): () => boolean {
   };
 }
 
+/** The slices that came or changed between two states; of one that changed twice the last counts. */
+function* slicesOf({ objects, changed }: Applied, before: Objects | undefined): Iterable<MeasuredSlice> {
+  for (const key of changed ?? objects.slices.keys()) {
+    const known = before?.slices.get(key) ?? [];
+    for (const slice of objects.slices.get(key) ?? []) if (!known.includes(slice)) yield slice;
+  }
+}
+
+/** All addresses at once where all are meant: one that comes is then served without a turn. */
+function checkedAddresses({ nodePortAddresses: selection }: Config, { model }: Applied): readonly string[] {
+  if (selection.ranges.includes('0.0.0.0/0') && selection.ranges.includes('::/0')) return ['::'];
+  return nodePortAddresses(selection, model.node);
+}
+
 /** Opens the pages. Throws BindError where a port is taken and bindAddressHardFail is set. */
-export async function openObservation(config: Config, source: Source): Promise<Observation> {
+export async function openObservation({ config, source, events, log, version, startedAt }: ObservationParts): Promise<Observation> {
   const eligible = openEligibility(source, config.nodeName);
   let agent: Agent | undefined;
-  const onProblems = () => agent?.problemsChanged();
-  let serving = false;
+  let datapath: Datapath | undefined;
+  let upkeep: Upkeep | undefined;
   let updatedAt: number | undefined;
+  let last: Applied | undefined;
+  const onProblems = () => agent?.problemsChanged();
 
   const health = (): Health => ({
     now: Date.now(),
@@ -63,7 +104,7 @@ export async function openObservation(config: Config, source: Source): Promise<O
   const readiness = (): Readiness => {
     const report = agent?.report();
     return {
-      serving,
+      serving: upkeep !== undefined,
       synced: source.synced,
       generationWanted: report?.generationWanted ?? 0,
       generationApplied: report?.generationApplied ?? 0,
@@ -73,16 +114,48 @@ export async function openObservation(config: Config, source: Source): Promise<O
     };
   };
 
-  const pages: Pages[] = [];
-  const listen = (field: Pages['field'], respond: Respond) => {
+  const recorder: Recorder | undefined = events && openRecorder(events, config.nodeName, log);
+  const announcements: Announcements | undefined = recorder && openAnnouncements(recorder, source.objects, config.nodeName);
+  const registry = openRegistry();
+  const proxyMetrics = openProxyMetrics(registry, {
+    startedAt,
+    model: () => last?.model,
+    changes: () => ({ seen: source.objects().changes, applied: last?.objects.changes ?? { services: 0, slices: 0 } }),
+    queuedAt: () => agent?.report().notedAt,
+  });
+  const fill = openFill(() => agent && datapath && { agent, datapath, flows: upkeep?.flows() });
+  openNodeMetrics(registry, {
+    version,
+    standing() {
+      const { oldestChangeMs, refusalsEver = 0, drifts = 0, problems = [] } = agent?.report() ?? {};
+      const { generationWanted, generationApplied } = readiness();
+      const ready = isReady(health(), readiness());
+      return { ready, generationWanted, generationApplied, oldestChangeMs, refusals: refusalsEver, drifts, problems };
+    },
+    model: () => last?.model,
+    maps: () => datapath?.maps,
+    fill: fill.maps,
+    flows: () => upkeep?.flows(),
+    snatPorts: fill.snatPorts,
+    serviceOf: (frontend) => agent?.serviceOf(frontend),
+    events: () => recorder?.counts(),
+  });
+
+  const pages: Page[] = [];
+  const listen = (field: Page['field'], respond: Respond) => {
     const place = config[field];
     if (place !== undefined) pages.push({ field, place, listener: openListener(place, respond, onProblems) });
   };
-  listen('healthzBindAddress', healthPages({ health, readiness, onAnswer() {} }));
+  listen('healthzBindAddress', healthPages({ health, readiness, onAnswer: proxyMetrics.answered }));
+  listen(
+    'metricsBindAddress',
+    metricsPages(registry, () => effectiveFields(config)),
+  );
   const healthPorts: HealthPorts = openHealthPorts(config.nodeName, () => isHealthy(health()), onProblems);
   const close = () => {
     for (const { listener } of pages) listener.close();
     healthPorts.close();
+    recorder?.close();
   };
 
   await Promise.all(pages.map(({ listener }) => listener.tried));
@@ -93,23 +166,21 @@ export async function openObservation(config: Config, source: Source): Promise<O
     throw new BindError(lines.join('\n'));
   }
 
-  /** All addresses at once where all are meant: an address that comes is served without a turn. */
-  const checkedAddresses = (applied: Applied) => {
-    const { ranges } = config.nodePortAddresses;
-    if (ranges.includes('0.0.0.0/0') && ranges.includes('::/0')) return ['::'];
-    return nodePortAddresses(config.nodePortAddresses, applied.model.node);
-  };
-
   return {
-    follow(given) {
-      agent = given;
+    follow(givenAgent, givenDatapath) {
+      agent = givenAgent;
+      datapath = givenDatapath;
     },
     applied(applied) {
       updatedAt = Date.now();
-      healthPorts.follow(applied.model.services, applied.changed, checkedAddresses(applied));
+      healthPorts.follow(applied.model.services, applied.changed, checkedAddresses(config, applied));
+      announcements?.deprecated(applied.model.services, applied.changed);
+      proxyMetrics.turned({ ...applied, endedAt: updatedAt, slices: slicesOf(applied, last?.objects) });
+      last = applied;
     },
-    serving() {
-      serving = true;
+    problem: (problem) => announcements?.problem(problem),
+    serving(given) {
+      upkeep = given;
     },
     problems() {
       const taken = pages.flatMap((page): Problem[] =>

@@ -155,7 +155,7 @@ export async function startAgent(start: Start): Promise<RunningAgent | undefined
   try {
     const source = openSource(start.manifests);
     closers.push(() => source.close());
-    const observation = await openObservation(config, source);
+    const observation = await openObservation({ config, source, events: undefined, log, version: start.version, startedAt });
     closers.push(() => observation.close());
     const node = openNode(native, options);
     closers.push(() => node.close());
@@ -177,6 +177,7 @@ export async function startAgent(start: Start): Promise<RunningAgent | undefined
       maps: datapath.maps,
       log,
       datapathProblems: () => [...datapath.problems(), ...(reload?.problems() ?? []), ...observation.problems()],
+      onProblem: observation.problem,
       onApplied(applied) {
         datapath.update(viewOf(applied.model));
         observation.applied(applied);
@@ -184,7 +185,7 @@ export async function startAgent(start: Start): Promise<RunningAgent | undefined
       },
     });
     closers.push(() => agent.close());
-    observation.follow(agent);
+    observation.follow(agent, datapath);
     closers.push(node.onChange(() => agent.dirty()));
 
     await synced(source, signal);
@@ -195,9 +196,9 @@ export async function startAgent(start: Start): Promise<RunningAgent | undefined
     if (signal.aborted || model === undefined) return void (await close());
 
     await datapath.attach(viewOf(model));
-    observation.serving();
     const upkeep = openUpkeep(native, datapath, config.conntrack, config.resetGoneBackends, log);
     closers.push(() => upkeep.close());
+    observation.serving(upkeep);
     const snapshots = openSnapshots(
       snapshotPath(config.stateDirectory),
       () => ({ writtenAt: Date.now(), names: agent.names(), status: statusOf(start, startedAt, agent, source, undefined) }),
@@ -231,6 +232,8 @@ export async function startAgent(start: Start): Promise<RunningAgent | undefined
       statusOf(start, startedAt, agent, source, await datapath.status()),
     );
     closers.push(() => server.close());
+    // Again, and before what is behind the pages goes.
+    closers.push(() => observation.close());
     log.info({ services: model.services.size }, 'serving');
     return { close };
   } catch (error) {

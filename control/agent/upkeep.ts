@@ -8,6 +8,7 @@ import { openGoneBackends } from '../kernel/gone.ts';
 import { KernelError } from '../kernel/maps.ts';
 import type { Native } from '../kernel/native.ts';
 import type { Timeouts } from '../kernel/options.ts';
+import { type FlowCounts, openFlowTally } from '../kernel/tally.ts';
 import type { Log } from '../observe/log.ts';
 
 /** Between two sweeps over all flows. */
@@ -17,6 +18,8 @@ const DESTROY_MS = 5_000;
 const AFTER_CHANGE_MS = 50;
 
 export interface Upkeep {
+  /** What the last sweep over the flows counted; undefined: there was none yet. */
+  flows(): FlowCounts | undefined;
   /** UDP backends serve no longer: looks at the sockets soon. */
   backendsStopped(): void;
   /** Whether connections of backends that are gone are ended from now on. */
@@ -61,6 +64,7 @@ function repeat(sweep: () => Promise<void>, pauseMs: number, log: Log): { soon()
 
 /** Starts the sweeps over a datapath that is attached. resetGone: end TCP connections whose backend is gone for good (9.4). */
 export function openUpkeep(native: Native, datapath: Datapath, timeouts: Timeouts, resetGone: boolean, log: Log): Upkeep {
+  const tally = openFlowTally();
   let unable = false;
   let gone = resetGone ? openGoneBackends(() => performance.now()) : undefined;
   const expire = repeat(
@@ -68,7 +72,7 @@ export function openUpkeep(native: Native, datapath: Datapath, timeouts: Timeout
       const settings = datapath.maps.settings.get(0);
       if (settings === undefined) return;
       const marked = gone?.marked() ?? 0;
-      await expireFlows(datapath.maps, expiryClock(settings, timeouts, datapath.jiffies()), gone);
+      await expireFlows(datapath.maps, expiryClock(settings, timeouts, datapath.jiffies()), gone, tally);
       const reset = (gone?.marked() ?? 0) - marked;
       if (reset > 0) log.info({ entries: reset }, 'connections of backends that are gone are reset by their next packet');
     },
@@ -86,6 +90,7 @@ export function openUpkeep(native: Native, datapath: Datapath, timeouts: Timeout
     log,
   );
   return {
+    flows: tally.counts,
     backendsStopped: destroy.soon,
     setResetGone(wanted) {
       if (wanted !== (gone !== undefined)) gone = wanted ? openGoneBackends(() => performance.now()) : undefined;

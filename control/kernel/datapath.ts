@@ -18,7 +18,7 @@ import { mapDirectories, pinsOf, removePins } from './pins.ts';
 import { missingPreconditions } from './preconditions.ts';
 import { provenCookie } from './selftest.ts';
 import type { Clocks } from './settings.ts';
-import { type DatapathStatus, describe } from './status.ts';
+import { type DatapathStatus, describe, type MapStatus, mapsFill } from './status.ts';
 import { reservePorts, sysctlProblems } from './sysctl.ts';
 import { type ClusterView, openWriter, type Writer } from './writer.ts';
 import { openXdp, type XdpMode } from './xdp.ts';
@@ -65,6 +65,8 @@ export interface Datapath {
   /** Calls back when problems() changed. Returns a stop function. */
   onProblems(callback: () => void): () => void;
   status(): Promise<DatapathStatus>;
+  /** Counts the entries of the maps that fill up and are named so; yields to the event loop in between. */
+  fill(named: (name: string) => boolean): Promise<MapStatus[]>;
   /** Lets go of the descriptors and the lock; attachments, maps and pins stay. */
   close(): void;
 }
@@ -237,6 +239,7 @@ function run(native: Native, node: Node, options: DatapathOptions, features: Fea
         descriptors: loaded.maps,
         adopted: loaded.adopted,
       }),
+    fill: (named) => mapsFill(native, loaded.maps, named),
     close() {
       for (const stop of stops) stop();
       xdpObject?.close();

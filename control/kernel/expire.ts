@@ -7,6 +7,7 @@ import type { Address } from '../model/model.ts';
 import type { GoneBackends } from './gone.ts';
 import type { Maps, TypedMap } from './maps.ts';
 import type { Timeouts } from './options.ts';
+import type { FlowTally } from './tally.ts';
 
 type Key = FlowKey4 | FlowKey6;
 type Flow = Flow4 | Flow6;
@@ -38,10 +39,13 @@ export function expiryClock(settings: Settings, timeouts: Timeouts, now: number)
   return { now, settings, closeWaitTimeout: timeouts.tcpCloseWaitSeconds * settings.jiffies_per_second };
 }
 
-/** One sweep over the flows of both families. gone: told of every flow that lives on, to end those whose backend is gone. Throws KernelError. */
-export async function expireFlows(maps: Maps, clock: ExpiryClock, gone?: GoneBackends): Promise<Expired> {
-  const see4 = gone?.sweep(maps.flows4, maps.backends4);
-  const see6 = gone?.sweep(maps.flows6, maps.backends6);
+/**
+ * One sweep over the flows of both families. gone and tally are told of every flow that lives on, to end those whose backend is gone
+ * and to count. Throws KernelError.
+ */
+export async function expireFlows(maps: Maps, clock: ExpiryClock, gone?: GoneBackends, tally?: FlowTally): Promise<Expired> {
+  const see4 = both(gone?.sweep(maps.flows4, maps.backends4), tally?.see(4));
+  const see6 = both(gone?.sweep(maps.flows6, maps.backends6), tally?.see(6));
   const v4 = await expireFamily<FlowKey4, Flow4>(
     { flows: maps.flows4, newFlows: maps.new_flows4, addresses: maps.addresses4 },
     clock,
@@ -52,7 +56,18 @@ export async function expireFlows(maps: Maps, clock: ExpiryClock, gone?: GoneBac
     clock,
     see6,
   );
+  tally?.finish();
   return { scanned: v4.scanned + v6.scanned, deleted: v4.deleted + v6.deleted, addresses: [...v4.addresses, ...v6.addresses] };
+}
+
+type Seen<K, V> = ((key: K, flow: V) => void) | undefined;
+
+function both<K, V>(one: Seen<K, V>, other: Seen<K, V>): Seen<K, V> {
+  if (one === undefined || other === undefined) return one ?? other;
+  return (key, flow) => {
+    one(key, flow);
+    other(key, flow);
+  };
 }
 
 interface FamilyMaps<K extends Key, V extends Flow> {

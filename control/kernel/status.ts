@@ -110,13 +110,17 @@ function devicesIn({ network, roles, refusals, hooks, xdp }: Parts): DeviceStatu
 const COUNTED: ReadonlySet<number> = new Set([1, 9, 11]);
 const PAGE = 4096;
 
-/** Entries of the maps that fill up, and of the backends by their bytes that are not zero. */
-export async function mapsFill(native: Native, descriptors: Readonly<Record<string, number>>): Promise<MapStatus[]> {
+/** Entries of the maps that fill up, or of the named ones of them, and of the backends by their bytes that are not zero. */
+export async function mapsFill(
+  native: Native,
+  descriptors: Readonly<Record<string, number>>,
+  named?: (name: string) => boolean,
+): Promise<MapStatus[]> {
   const fill: MapStatus[] = [];
   for (const [name, fd] of Object.entries(descriptors)) {
     const type = MAPS[name as MapName]?.type;
     const isArray = name === 'backends4' || name === 'backends6';
-    if (!isArray && !COUNTED.has(type ?? 0)) continue;
+    if ((!isArray && !COUNTED.has(type ?? 0)) || named?.(name) === false) continue;
     let entries = 0;
     let cursor: Uint8Array | undefined;
     do {

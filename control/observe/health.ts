@@ -85,6 +85,11 @@ function unreadiness(health: Health, readiness: Readiness): string | undefined {
   return undefined;
 }
 
+/** What /readyz says, without the words. */
+export function isReady(health: Health, readiness: Readiness): boolean {
+  return unreadiness(health, readiness) === undefined;
+}
+
 /** Is every Service that can be honoured in the kernel? One that cannot be is its own Problem and turns nothing red. */
 export function readyz(health: Health, readiness: Readiness): Answer {
   const reason = unreadiness(health, readiness);

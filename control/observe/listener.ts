@@ -48,6 +48,11 @@ export function text(code: number, body: string): Answer {
   return { code, headers: { 'Content-Type': 'text/plain; charset=utf-8', 'X-Content-Type-Options': 'nosniff' }, body };
 }
 
+/** The kernel did not let us look: the one who asked is told. */
+function failed(error: unknown): Answer {
+  return text(500, `${error instanceof Error ? error.message : String(error)}\n`);
+}
+
 export const NOT_FOUND = text(404, '404 page not found\n');
 
 /** `198.51.100.1:80`, `[fd00::1]:80`. */
@@ -56,6 +61,13 @@ export function placeText({ address, port }: Place): string {
 }
 
 function serve(respond: Respond): Server {
+  const answerTo = async (asked: Asked): Promise<Answer> => {
+    try {
+      return await respond(asked);
+    } catch (error) {
+      return failed(error);
+    }
+  };
   const server = createServer(
     { requestTimeout: PATIENCE_MS, headersTimeout: PATIENCE_MS, keepAliveTimeout: PATIENCE_MS },
     (request, response) => {
@@ -64,7 +76,7 @@ function serve(respond: Respond): Server {
       // A socket for both families shows IPv4 as ::ffff:a.b.c.d.
       const address = local.startsWith('::ffff:') ? local.slice('::ffff:'.length) : local;
       void (async () => {
-        const { code, headers, body } = await respond({ path, address });
+        const { code, headers, body } = await answerTo({ path, address });
         if (response.destroyed) return;
         response.writeHead(code, { ...headers, 'Content-Length': Buffer.byteLength(body) });
         response.end(request.method === 'HEAD' ? undefined : body);
