@@ -273,6 +273,8 @@ describe('our own metrics', () => {
   it('a sweep over the flows counts requests by frontend and masquerades by backend', () => {
     const tally = openFlowTally();
     assert.equal(tally.counts(), undefined);
+    // A sweep that ended in its middle.
+    tally.see(4)(undefined, { frontend: 1, backend: 7, flags: 0 } as Flow4);
     const see = tally.see(4);
     const flow = (frontend: number, backend: number, flags: number) => see(undefined, { frontend, backend, flags } as Flow4);
     const { FLOW_REPLY, FLOW_SEND, FLOW_EGRESS } = FlowFlag;

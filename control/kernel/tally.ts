@@ -23,12 +23,14 @@ export interface FlowTally {
   counts(): FlowCounts | undefined;
 }
 
-function nothing() {
-  return {
-    entries: { 4: 0, 6: 0 },
-    byFrontend: new Map<number, number>(),
-    byBackend: { 4: new Map<number, number>(), 6: new Map<number, number>() },
-  };
+interface Seen {
+  entries: number;
+  readonly byFrontend: Map<number, number>;
+  readonly byBackend: Map<number, number>;
+}
+
+function nothing(): Seen {
+  return { entries: 0, byFrontend: new Map(), byBackend: new Map() };
 }
 
 function increment(counts: Map<number, number>, of: number): void {
@@ -36,23 +38,32 @@ function increment(counts: Map<number, number>, of: number): void {
 }
 
 export function openFlowTally(): FlowTally {
-  let current = nothing();
+  const current: Record<Family, Seen> = { 4: nothing(), 6: nothing() };
   let counts: FlowCounts | undefined;
   return {
-    see: (family) => (_, flow) => {
-      current.entries[family]++;
-      const isReply = (flow.flags & FlowFlag.FLOW_REPLY) !== 0;
-      if (!isReply) increment(current.byFrontend, flow.frontend);
-      // The reply's key is where the port is claimed: with the backend's address it is what may run out.
-      else if (flow.flags & FlowFlag.FLOW_SEND) increment(current.byBackend[family], flow.backend);
+    see(family) {
+      // Anew: the sweep before may have ended in its middle.
+      const seen = nothing();
+      current[family] = seen;
+      return (_, flow) => {
+        seen.entries++;
+        const isReply = (flow.flags & FlowFlag.FLOW_REPLY) !== 0;
+        if (!isReply) increment(seen.byFrontend, flow.frontend);
+        // The reply's key is where the port is claimed: with the backend's address it is what may run out.
+        else if (flow.flags & FlowFlag.FLOW_SEND) increment(seen.byBackend, flow.backend);
+      };
     },
     finish() {
-      const { entries, byFrontend, byBackend } = current;
-      const claimed = [...byBackend[4].values(), ...byBackend[6].values()];
-      const masquerades = claimed.reduce((sum, count) => sum + count, 0);
-      const masqueradesOfOne = claimed.reduce((most, count) => Math.max(most, count), 0);
-      counts = { entries, byFrontend, masquerades, masqueradesOfOne };
-      current = nothing();
+      const claimed = [...current[4].byBackend.values(), ...current[6].byBackend.values()];
+      counts = {
+        entries: { 4: current[4].entries, 6: current[6].entries },
+        // An id is of one family.
+        byFrontend: new Map([...current[4].byFrontend, ...current[6].byFrontend]),
+        masquerades: claimed.reduce((sum, count) => sum + count, 0),
+        masqueradesOfOne: claimed.reduce((most, count) => Math.max(most, count), 0),
+      };
+      current[4] = nothing();
+      current[6] = nothing();
     },
     counts: () => counts,
   };
