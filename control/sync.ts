@@ -38,7 +38,8 @@ const SWEEP_MS = 10_000;
 
 function read(maps: Maps, clock: Clock): { held: Held; plan: Plan } {
   const held = readHeld(maps);
-  return { held, plan: openPlan(held, clock()) };
+  // The Plan has the runs now, and their contents are big.
+  return { held: { ...held, runs: [] }, plan: openPlan(held, clock()) };
 }
 
 /** Reads what the maps hold: at the start of the agent, whatever is in them. Writes nothing. Throws KernelError. */

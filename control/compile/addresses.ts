@@ -5,6 +5,7 @@ import { AddressFlag } from '../abi/layout.gen.ts';
 import { familyOf } from '../address.ts';
 import type { Address, Frontend, FrontendKind, NodeFacts } from '../model/model.ts';
 import { type NodePortAddresses, nodePortAddresses } from '../model/node.ts';
+import { idsOf } from './ids.ts';
 import { type AddressHold, FAMILIES, type FamilyPlan, type Plan } from './plan.ts';
 
 function openAddress(part: FamilyPlan, address: Address): AddressHold {
@@ -69,7 +70,7 @@ export function placeNode(plan: Plan, node: NodeFacts, where: NodePortAddresses)
     const part = plan.families[family];
     placeAddresses(part, flags, plan.hosts);
     if (moved.size === 0) continue;
-    for (const hold of part.backends.byId.values()) if (moved.has(hold.address)) part.touched.backends.add(hold.id);
+    for (const id of idsOf(part.backends, moved)) part.touched.backends.add(id);
   }
   plan.hosts = hosts;
   plan.node = node;

@@ -6,7 +6,7 @@ import { FrontendFlag } from '../abi/layout.gen.ts';
 import { prefixParts } from '../address.ts';
 import type { Address, Backend, Frontend, FrontendKind, ModelService, ServicePort } from '../model/model.ts';
 import { claimAddress, releaseAddress } from './addresses.ts';
-import { type BackendHold, claimBackend, claimFrontendId, releaseBackend } from './ids.ts';
+import { type BackendIds, claimBackend, claimFrontendId, releaseBackend } from './ids.ts';
 import { MAX_BACKENDS_PER_PORT, populate, tableSize } from './maglev.ts';
 import type { CompiledPort, FamilyPlan, FrontendClaim, Plan } from './plan.ts';
 import { claimRun, EMPTY, releaseRun, sliceKey, tableKey } from './runs.ts';
@@ -61,49 +61,73 @@ function compareClaims(a: FrontendClaim, b: FrontendClaim): number {
   return x.source.key < y.source.key ? -1 : x.source.key > y.source.key ? 1 : 0;
 }
 
-/** Adds a claim on every backend of a list. Undefined when ids run out. */
-function claimBackends(part: FamilyPlan, port: CompiledPort, list: readonly Backend[], now: number): BackendHold[] | undefined {
+/** Adds a claim on every backend of a list. Their ids, or undefined when ids run out. */
+function claimBackends(part: FamilyPlan, port: CompiledPort, list: readonly Backend[], now: number): number[] | undefined {
   const protocol = PROTOCOL_NUMBER[port.source.protocol];
-  const holds: BackendHold[] = [];
+  const ids = part.backends;
+  const claimed: number[] = [];
   for (const { address, port: number, serving, local } of list) {
-    const hold = claimBackend(part.backends, address, number, protocol, now);
-    if (hold === undefined) return undefined;
-    if (serving) hold.serving++;
-    if (local) hold.local++;
-    port.backends.push({ hold, serving, local });
-    part.touched.backends.add(hold.id);
-    holds.push(hold);
+    const id = claimBackend(ids, address, number, protocol, now);
+    if (id === undefined) return undefined;
+    if (serving) ids.serving[id]!++;
+    if (local) ids.local[id]!++;
+    port.backends.push(id);
+    part.touched.backends.add(id);
+    claimed.push(id);
   }
-  return holds;
+  return claimed;
 }
 
-function claimSlots(plan: Plan, port: CompiledPort, key: string, contents: () => Uint32Array): Slice | undefined {
+function releaseBackends(part: FamilyPlan, { source, backends }: CompiledPort): void {
+  const ids = part.backends;
+  let at = 0;
+  for (const list of [source.cluster, source.local, source.draining]) {
+    for (const { serving, local } of list) {
+      // A claim that ran out of ids ends in the middle of a list.
+      const id = backends[at++];
+      if (id === undefined) return;
+      if (serving) ids.serving[id]!--;
+      if (local) ids.local[id]!--;
+      releaseBackend(ids, id);
+      part.touched.backends.add(id);
+    }
+  }
+}
+
+function claimSlots(plan: Plan, port: CompiledPort, key: string, contents: () => ArrayLike<number>): Slice | undefined {
   const run = claimRun(plan.runs, key, contents);
   if (run === undefined) return undefined;
   port.runs.push(run);
-  return { first: run.first, count: run.ids.length };
+  return { first: run.first, count: run.count };
+}
+
+/** Ascending, each once: the datapath looks an affinity up by bisection. */
+function ascending(ids: readonly number[]): readonly number[] {
+  if (ids.every((id, i) => i === 0 || id > ids[i - 1]!)) return ids;
+  return [...new Set(ids)].sort((a, b) => a - b);
 }
 
 /** The slice of a list of backends and, where wanted, its Maglev table. Undefined when slots run out. */
-function claimSlices(plan: Plan, port: CompiledPort, holds: readonly BackendHold[], withTable: boolean): [Slice, Slice] | undefined {
-  if (holds.length === 0) return [EMPTY, EMPTY];
+function claimSlices(plan: Plan, port: CompiledPort, claimed: readonly number[], withTable: boolean): [Slice, Slice] | undefined {
+  if (claimed.length === 0) return [EMPTY, EMPTY];
   const { family } = port.source;
-  // Ascending ids: the datapath looks an affinity up by bisection.
-  const ids = new Uint32Array(new Set(holds.map((hold) => hold.id))).sort();
+  const ids = ascending(claimed);
   const slice = claimSlots(plan, port, sliceKey(family, ids), () => ids);
   if (slice === undefined) return undefined;
   if (!withTable) return [slice, EMPTY];
   const size = tableSize(ids.length);
-  const table = claimSlots(plan, port, tableKey(family, size, ids), () => tableOf(holds, size));
+  const { backends } = plan.families[family];
+  const key = tableKey(family, size, ids, (id) => backends.generation[id]!);
+  const table = claimSlots(plan, port, key, () => tableOf(backends, ids, size));
   return table && [slice, table];
 }
 
 /** A Maglev table with backend ids in its slots. */
-function tableOf(holds: readonly BackendHold[], size: number): Uint32Array {
-  const byName = new Map(holds.map((hold) => [endpointName(hold.address, hold.port), hold.id]));
-  const names = [...byName.keys()].sort();
-  const ids = names.map((name) => byName.get(name)!);
-  return populate(names, size).map((index) => ids[index]!);
+export function tableOf(backends: BackendIds, ids: readonly number[], size: number): Uint32Array {
+  const named = ids.map((id) => ({ id, name: endpointName(backends.address[id]!, backends.port[id]!) }));
+  named.sort((a, b) => (a.name < b.name ? -1 : 1));
+  const names = named.map(({ name }) => name);
+  return populate(names, size).map((index) => named[index]!.id);
 }
 
 function claimFrontend(plan: Plan, part: FamilyPlan, port: CompiledPort, frontend: Frontend): Refusal | undefined {
@@ -221,10 +245,5 @@ export function releasePort(plan: Plan, port: CompiledPort): void {
     if (claim.kind !== 'NodePort') releaseAddress(part, claim.key.address, claim.kind);
   }
   for (const run of port.runs) releaseRun(plan.runs, run);
-  for (const { hold, serving, local } of port.backends) {
-    if (serving) hold.serving--;
-    if (local) hold.local--;
-    releaseBackend(part.backends, hold);
-    part.touched.backends.add(hold.id);
-  }
+  releaseBackends(part, port);
 }

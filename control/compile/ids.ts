@@ -54,40 +54,65 @@ export function releaseFrontendId(ids: FrontendIds, key: string): void {
   ids.keys.delete(id);
 }
 
-/** One backend id: whose it is, or was last. */
-export interface BackendHold {
-  readonly id: number;
-  readonly generation: number;
-  readonly identity: string;
-  readonly address: Address;
-  readonly port: number;
-  readonly protocol: number;
-  /** How often it is listed, and how often as serving and as local: any listing that serves is enough. */
-  claims: number;
-  serving: number;
-  local: number;
-  /** Written to the map, or found there. */
-  published: boolean;
-  /** Clock when the last claim went, in ms; infinite until that is known to be in the maps. */
-  freedAt: number;
-}
+/** Has the maps' entry under an id been written? */
+const UNUSED = 0;
+const GIVEN = 1;
+const PUBLISHED = 2;
 
-/** Backend ids of one family. */
+/**
+ * Backend ids of one family: whose each is, or was last. Columns by id, for a hundred thousand objects would cost four times the
+ * memory; all of one length.
+ */
 export interface BackendIds {
   /** Ids are 1..limit−1; entry 0 is nobody. */
   readonly limit: number;
   next: number;
-  readonly byId: Map<number, BackendHold>;
-  readonly byIdentity: Map<string, BackendHold>;
-  /** Published ids without claims, the longest free first. */
-  readonly freed: Map<number, BackendHold>;
+  readonly address: Address[];
+  readonly port: Uint16Array;
+  readonly protocol: Uint8Array;
+  readonly generation: Uint32Array;
+  /** How often it is listed, and how often as serving and as local: any listing that serves is enough. */
+  readonly claims: Uint32Array;
+  readonly serving: Uint32Array;
+  readonly local: Uint32Array;
+  readonly state: Uint8Array;
+  /** The id of each address, port and protocol that has one; nearly every address has a single one. */
+  readonly byAddress: Map<Address, number | readonly number[]>;
+  /** Published ids without claims, the longest free first, with the clock when the last claim went; infinite until that is known to be in the maps. */
+  readonly freed: Map<number, number>;
   /** Ids given and taken back before anybody saw them, with the generation before. */
   readonly spare: { readonly id: number; readonly generation: number }[];
 }
 
-/** `address:port/protocol`: what must not change behind an id and its generation. */
-function backendIdentity(address: Address, port: number, protocol: number): string {
-  return `${address} ${port} ${protocol}`;
+function sameIdentity(ids: BackendIds, id: number, port: number, protocol: number): boolean {
+  return ids.port[id] === port && ids.protocol[id] === protocol;
+}
+
+/** The id of address, port and protocol; 0: none. */
+function findId(ids: BackendIds, address: Address, port: number, protocol: number): number {
+  const found = ids.byAddress.get(address);
+  if (found === undefined) return 0;
+  if (typeof found === 'number') return sameIdentity(ids, found, port, protocol) ? found : 0;
+  return found.find((id) => sameIdentity(ids, id, port, protocol)) ?? 0;
+}
+
+/** Takes an id out of the index, if it is there. */
+function forgetId(ids: BackendIds, id: number): void {
+  const address = ids.address[id]!;
+  const found = ids.byAddress.get(address);
+  if (found === id) ids.byAddress.delete(address);
+  if (found === undefined || typeof found === 'number') return;
+  const others = found.filter((other) => other !== id);
+  ids.byAddress.set(address, others.length === 1 ? others[0]! : others);
+}
+
+/** Makes the id the one of its address, port and protocol. */
+function indexId(ids: BackendIds, id: number): void {
+  const address = ids.address[id]!;
+  const before = findId(ids, address, ids.port[id]!, ids.protocol[id]!);
+  if (before !== 0) forgetId(ids, before);
+  const others = ids.byAddress.get(address);
+  ids.byAddress.set(address, others === undefined ? id : typeof others === 'number' ? [others, id] : [...others, id]);
 }
 
 /**
@@ -95,77 +120,103 @@ function backendIdentity(address: Address, port: number, protocol: number): stri
  * claim by the same identity gets id and generation back, everybody else has to wait.
  */
 export function openBackendIds(limit: number, held: Iterable<readonly [number, Backend4]>, now: number): BackendIds {
-  const ids: BackendIds = { limit, next: 1, byId: new Map(), byIdentity: new Map(), freed: new Map(), spare: [] };
-  const living: BackendHold[] = [];
-  const dead: BackendHold[] = [];
+  const ids: BackendIds = {
+    limit,
+    next: 1,
+    address: [''],
+    port: new Uint16Array(limit),
+    protocol: new Uint8Array(limit),
+    generation: new Uint32Array(limit),
+    claims: new Uint32Array(limit),
+    serving: new Uint32Array(limit),
+    local: new Uint32Array(limit),
+    state: new Uint8Array(limit),
+    byAddress: new Map(),
+    freed: new Map(),
+    spare: [],
+  };
+  const living: number[] = [];
+  const dead: number[] = [];
   for (const [id, { address, port, protocol, generation, flags }] of held) {
     if (id === 0 || (generation === 0 && flags === 0)) continue;
-    const identity = backendIdentity(address, port, protocol);
-    const freedAt = flags === 0 ? now : Number.POSITIVE_INFINITY;
-    const hold = { id, generation, identity, address, port, protocol, claims: 0, serving: 0, local: 0, published: true, freedAt };
-    (flags === 0 ? dead : living).push(hold);
-    ids.byId.set(id, hold);
-    ids.next = Math.max(ids.next, id + 1);
+    for (; ids.next <= id; ids.next++) ids.address[ids.next] = '';
+    setIdentity(ids, id, address, port, protocol, generation);
+    ids.state[id] = PUBLISHED;
+    (flags === 0 ? dead : living).push(id);
   }
   // The dead rested longer; but an identity that is both dead and alive is the living one's.
-  for (const hold of [...dead, ...living]) {
-    ids.freed.set(hold.id, hold);
-    ids.byIdentity.set(hold.identity, hold);
-  }
+  for (const id of dead) ids.freed.set(id, now);
+  for (const id of living) ids.freed.set(id, Number.POSITIVE_INFINITY);
+  for (const id of ids.freed.keys()) indexId(ids, id);
   return ids;
 }
 
-/** An id that nobody uses: one never used, while there are such; else the one that rested longest. */
+function setIdentity(ids: BackendIds, id: number, address: Address, port: number, protocol: number, generation: number): void {
+  ids.address[id] = address;
+  ids.port[id] = port;
+  ids.protocol[id] = protocol;
+  ids.generation[id] = generation;
+}
+
+/** An id that nobody uses: one never used, while there are such; else the one that rested longest. Undefined where there is none. */
 function takeId(ids: BackendIds, now: number): { id: number; generation: number } | undefined {
   const spare = ids.spare.pop();
   if (spare !== undefined) return spare;
   if (ids.next < ids.limit) return { id: ids.next++, generation: 0 };
-  for (const hold of ids.freed.values()) {
-    if (now - hold.freedAt < REST_MS) return undefined;
-    ids.freed.delete(hold.id);
-    if (ids.byIdentity.get(hold.identity) === hold) ids.byIdentity.delete(hold.identity);
-    return { id: hold.id, generation: hold.generation };
+  for (const [id, freedAt] of ids.freed) {
+    if (now - freedAt < REST_MS) return undefined;
+    ids.freed.delete(id);
+    forgetId(ids, id);
+    return { id, generation: ids.generation[id]! };
   }
   return undefined;
 }
 
 /** Adds a claim to the backend, giving it an id if it has none. Undefined where every id is taken or resting. */
-export function claimBackend(ids: BackendIds, address: Address, port: number, protocol: number, now: number): BackendHold | undefined {
-  const identity = backendIdentity(address, port, protocol);
-  let hold = ids.byIdentity.get(identity);
-  if (hold === undefined) {
+export function claimBackend(ids: BackendIds, address: Address, port: number, protocol: number, now: number): number | undefined {
+  let id = findId(ids, address, port, protocol);
+  if (id === 0) {
     const taken = takeId(ids, now);
     if (taken === undefined) return undefined;
-    const generation = (taken.generation + 1) >>> 0 || 1;
-    hold = { id: taken.id, generation, identity, address, port, protocol, claims: 0, serving: 0, local: 0, published: false, freedAt: 0 };
-    ids.byIdentity.set(identity, hold);
-    ids.byId.set(hold.id, hold);
-  } else if (hold.claims === 0) {
-    ids.freed.delete(hold.id);
+    id = taken.id;
+    setIdentity(ids, id, address, port, protocol, (taken.generation + 1) >>> 0 || 1);
+    ids.state[id] = GIVEN;
+    indexId(ids, id);
+  } else if (ids.claims[id] === 0) {
+    ids.freed.delete(id);
   }
-  hold.claims++;
-  return hold;
+  ids.claims[id]!++;
+  return id;
 }
 
 /** Takes a claim back. The last one frees the id; it rests once `settleBackends` knows that the maps say so. */
-export function releaseBackend(ids: BackendIds, hold: BackendHold): void {
-  if (--hold.claims > 0) return;
-  if (hold.published) {
-    hold.freedAt = Number.POSITIVE_INFINITY;
-    ids.freed.set(hold.id, hold);
+export function releaseBackend(ids: BackendIds, id: number): void {
+  if (--ids.claims[id]! > 0) return;
+  if (ids.state[id] === PUBLISHED) {
+    ids.freed.set(id, Number.POSITIVE_INFINITY);
     return;
   }
-  ids.byIdentity.delete(hold.identity);
-  ids.byId.delete(hold.id);
-  ids.spare.push({ id: hold.id, generation: (hold.generation - 1) >>> 0 });
+  forgetId(ids, id);
+  ids.address[id] = '';
+  ids.state[id] = UNUSED;
+  ids.spare.push({ id, generation: (ids.generation[id]! - 1) >>> 0 });
+}
+
+/** The id has an entry, or is to have one. */
+export function isUsed(ids: BackendIds, id: number): boolean {
+  return ids.state[id] !== UNUSED;
+}
+
+/** Ids in use, claimed or free, whose address is one of these. */
+export function* idsOf(ids: BackendIds, addresses: ReadonlySet<Address>): Generator<number> {
+  for (let id = 1; id < ids.next; id++) if (isUsed(ids, id) && addresses.has(ids.address[id]!)) yield id;
 }
 
 /** After the maps were written: what was claimed is published, what was freed rests from now on. */
 export function settleBackends(ids: BackendIds, touched: Iterable<number>, now: number): void {
   for (const id of touched) {
-    const hold = ids.byId.get(id);
-    if (hold === undefined) continue;
-    hold.published = true;
-    if (hold.claims === 0 && hold.freedAt === Number.POSITIVE_INFINITY) hold.freedAt = now;
+    if (!isUsed(ids, id)) continue;
+    ids.state[id] = PUBLISHED;
+    if (ids.claims[id] === 0 && ids.freed.get(id) === Number.POSITIVE_INFINITY) ids.freed.set(id, now);
   }
 }

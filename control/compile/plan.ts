@@ -5,7 +5,8 @@ import type { Backend4, Frontend, FrontendKey4, Slice, SourceRangeKey4 } from '.
 import { AddressFlag, BackendFlag } from '../abi/layout.gen.ts';
 import type { Address, Family, FrontendKind, Model, ModelService, NodeFacts, Problem, ServicePort } from '../model/model.ts';
 import { sortedMap } from '../sorted.ts';
-import { type BackendHold, type BackendIds, type FrontendIds, openBackendIds, openFrontendIds, REST_MS, settleBackends } from './ids.ts';
+import type { BackendEntries } from './backends.ts';
+import { type BackendIds, type FrontendIds, isUsed, openBackendIds, openFrontendIds, REST_MS, settleBackends } from './ids.ts';
 import { type HeldRun, openRuns, type Run, type Runs, settleRuns } from './runs.ts';
 
 export const FAMILIES: readonly Family[] = [4, 6];
@@ -21,8 +22,7 @@ export interface FamilyLimits {
 /** What the maps of one family hold, by the texts that name keys here. IPv4 and IPv6 entries look the same in TypeScript. */
 export interface FamilyEntries {
   readonly frontends: Map<string, { readonly key: FrontendKey4; readonly value: Frontend }>;
-  /** By backend id. */
-  readonly backends: Map<number, Backend4>;
+  readonly backends: BackendEntries;
   /** Flags (enum address_flag). */
   readonly addresses: Map<Address, number>;
   readonly source_ranges: Map<string, SourceRangeKey4>;
@@ -34,7 +34,8 @@ export interface CompiledPort {
   readonly created: number;
   readonly source: ServicePort;
   id: number;
-  readonly backends: { readonly hold: BackendHold; readonly serving: boolean; readonly local: boolean }[];
+  /** Ids of its backends, those of `source.cluster`, `local` and `draining` in turn. */
+  readonly backends: number[];
   readonly runs: Run[];
   cluster: Slice;
   local: Slice;
@@ -202,18 +203,17 @@ export function plannedFrontend(
 
 /** The backend entry under an id; flags 0 where nobody lists it any more, undefined where the id was never used. */
 export function plannedBackend({ backends }: FamilyPlan, id: number, hosts: ReadonlySet<Address>): Backend4 | undefined {
-  const hold = backends.byId.get(id);
-  if (hold === undefined) return undefined;
-  const { address, port, protocol, generation } = hold;
+  if (!isUsed(backends, id)) return undefined;
+  const address = backends.address[id]!;
   let flags = 0;
-  if (hold.claims > 0) {
+  if (backends.claims[id]! > 0) {
     flags = BackendFlag.BACKEND_LIVE;
-    if (hold.serving > 0) flags |= BackendFlag.BACKEND_SERVING;
-    if (hold.local > 0) flags |= BackendFlag.BACKEND_LOCAL;
+    if (backends.serving[id]! > 0) flags |= BackendFlag.BACKEND_SERVING;
+    if (backends.local[id]! > 0) flags |= BackendFlag.BACKEND_LOCAL;
     // Our own address is on this node, whatever nodeName the slice gives: masquerading towards ourselves would lose the reply.
     if (hosts.has(address)) flags |= BackendFlag.BACKEND_HOST | BackendFlag.BACKEND_LOCAL;
   }
-  return { address, port, protocol, flags, generation };
+  return { address, port: backends.port[id]!, protocol: backends.protocol[id]!, flags, generation: backends.generation[id]! };
 }
 
 /** The flags under an address; undefined: no entry. */

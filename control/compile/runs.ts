@@ -4,12 +4,14 @@
 import type { Slice } from '../abi/layout.gen.ts';
 import { REST_MS } from './ids.ts';
 
-/** A run of slots and the backend ids in it. */
+/** A run of slots. What is in them is not kept: its key says it. */
 export interface Run {
   /** Names the contents: see `sliceKey` and `tableKey`. */
   readonly key: string;
   readonly first: number;
-  readonly ids: Uint32Array;
+  readonly count: number;
+  /** As they were found in the maps: not trusted before they were compared. Undefined: we filled them. */
+  found: Uint32Array | undefined;
   claims: number;
   /** Clock when the last claim went, in ms; infinite until that is known to be in the maps. */
   freedAt: number;
@@ -26,21 +28,24 @@ export interface Runs {
   readonly live: Map<string, Run>;
   /** Freed runs with their contents still in place, the longest free first. */
   readonly resting: Map<string, Run>;
-  /** Live runs that the slots do not hold yet. */
-  readonly fresh: Set<Run>;
+  /** Live runs that the slots do not hold yet, with the backend ids to fill in. */
+  readonly fresh: Map<Run, ArrayLike<number>>;
 }
 
 /** No run. */
 export const EMPTY: Slice = { first: 0, count: 0 };
 
 /** Contents of a slice: ascending backend ids of one family. */
-export function sliceKey(family: number, ids: Uint32Array): string {
+export function sliceKey(family: number, ids: readonly number[]): string {
   return `slice ${family} ${ids.join(' ')}`;
 }
 
-/** Contents of a Maglev table, as far as ids name them; `ids` are its backends, ascending. */
-export function tableKey(family: number, size: number, ids: Uint32Array): string {
-  return `table ${family} ${size} ${ids.join(' ')}`;
+/**
+ * Contents of a Maglev table: its backends' ids, ascending, and their generations, for it depends on the backends' names and an id may
+ * get another backend.
+ */
+export function tableKey(family: number, size: number, ids: readonly number[], generationOf: (id: number) => number): string {
+  return `table ${family} ${size} ${ids.map((id) => `${id}.${generationOf(id)}`).join(' ')}`;
 }
 
 /** What the slots hold already: a run that frontends name, or slots that hold leftovers. */
@@ -53,14 +58,14 @@ export interface HeldRun {
 
 /** Slots as they were found: `held` ascending, not overlapping. Everything held counts as freed; a claim gets it back until it is reclaimed. */
 export function openRuns(length: number, held: readonly HeldRun[]): Runs {
-  const runs: Runs = { gaps: [], live: new Map(), resting: new Map(), fresh: new Set() };
+  const runs: Runs = { gaps: [], live: new Map(), resting: new Map(), fresh: new Map() };
   let end = 0;
   for (const { first, ids, key } of held) {
     if (first > end) runs.gaps.push({ first: end, count: first - end });
     end = first + ids.length;
     const known = key !== undefined && !runs.resting.has(key);
     const name = known ? key : `leftover ${first}`;
-    runs.resting.set(name, { key: name, first, ids, claims: 0, freedAt: Number.POSITIVE_INFINITY });
+    runs.resting.set(name, { key: name, first, count: ids.length, found: ids, claims: 0, freedAt: Number.POSITIVE_INFINITY });
   }
   if (end < length) runs.gaps.push({ first: end, count: length - end });
   return runs;
@@ -114,34 +119,38 @@ export function reclaimRuns(runs: Runs, now: number): boolean {
   for (const run of runs.resting.values()) {
     if (now - run.freedAt < REST_MS) break;
     runs.resting.delete(run.key);
-    giveBack(runs, run.first, run.ids.length);
+    giveBack(runs, run.first, run.count);
     any = true;
   }
   return any;
 }
 
-function sameIds(a: Uint32Array, b: Uint32Array): boolean {
-  return a.length === b.length && a.every((id, i) => id === b[i]);
+function sameIds(found: Uint32Array, wanted: ArrayLike<number>): boolean {
+  return found.length === wanted.length && found.every((id, i) => id === wanted[i]);
+}
+
+/** A run of this name that rests with its contents in place. What was found in the maps is compared before it is trusted. */
+function wake(runs: Runs, key: string, contents: () => ArrayLike<number>): Run | undefined {
+  const run = runs.resting.get(key);
+  if (run === undefined || (run.found !== undefined && !sameIds(run.found, contents()))) return undefined;
+  run.found = undefined;
+  runs.resting.delete(key);
+  return run;
+}
+
+function fill(runs: Runs, key: string, ids: ArrayLike<number>): Run | undefined {
+  const first = allocate(runs, ids.length);
+  if (first === undefined) return undefined;
+  const run: Run = { key, first, count: ids.length, found: undefined, claims: 0, freedAt: 0 };
+  runs.fresh.set(run, ids);
+  return run;
 }
 
 /** A run with these contents: one that is live, one that rests and holds them still, or a fresh one. Undefined: no room. */
-export function claimRun(runs: Runs, key: string, contents: () => Uint32Array): Run | undefined {
-  let run = runs.live.get(key);
-  if (run === undefined) {
-    const ids = contents();
-    const old = runs.resting.get(key);
-    // An id may have got another backend since, and a table depends on the backends' names: compare, then trust.
-    if (old !== undefined && sameIds(old.ids, ids)) {
-      runs.resting.delete(key);
-      run = old;
-    } else {
-      const first = allocate(runs, ids.length);
-      if (first === undefined) return undefined;
-      run = { key, first, ids, claims: 0, freedAt: 0 };
-      runs.fresh.add(run);
-    }
-    runs.live.set(key, run);
-  }
+export function claimRun(runs: Runs, key: string, contents: () => ArrayLike<number>): Run | undefined {
+  const run = runs.live.get(key) ?? wake(runs, key, contents) ?? fill(runs, key, contents());
+  if (run === undefined) return undefined;
+  runs.live.set(key, run);
   run.claims++;
   return run;
 }
@@ -151,7 +160,7 @@ export function releaseRun(runs: Runs, run: Run): void {
   if (--run.claims > 0) return;
   runs.live.delete(run.key);
   if (runs.fresh.delete(run)) {
-    giveBack(runs, run.first, run.ids.length);
+    giveBack(runs, run.first, run.count);
     return;
   }
   run.freedAt = Number.POSITIVE_INFINITY;

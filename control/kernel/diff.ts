@@ -25,7 +25,7 @@ export type Change =
   | { readonly delete: 'frontends'; readonly family: Family; readonly keys: readonly FrontendKey4[] }
   | { readonly delete: 'addresses'; readonly family: Family; readonly keys: readonly Address[] }
   | { readonly delete: 'source_ranges'; readonly family: Family; readonly keys: readonly SourceRangeKey4[] }
-  | { readonly fill: 'slots'; readonly first: number; readonly ids: Uint32Array };
+  | { readonly fill: 'slots'; readonly first: number; readonly ids: ArrayLike<number> };
 
 /** Writes in the order in which they must be done. */
 export type Changes = readonly Change[];
@@ -63,12 +63,9 @@ function* backendChanges(part: FamilyPlan, held: FamilyEntries, hosts: ReadonlyS
   for (const id of part.touched.backends) {
     const planned = plannedBackend(part, id, hosts);
     if (planned === undefined) continue;
-    const found = held.backends.get(id);
-    if (planned.flags !== 0) {
-      if (found === undefined || !same(planned, found)) living.push([id, planned]);
-    } else if (found !== undefined && found.flags !== 0) {
-      gone.push([id, planned]);
-    }
+    if (planned.flags === 0) {
+      if (held.backends.flags(id) !== 0) gone.push([id, planned]);
+    } else if (!held.backends.equals(id, planned)) living.push([id, planned]);
   }
   if (living.length > 0) yield { write: 'backends', family: part.family, entries: living };
   if (gone.length > 0) yield { write: 'backends', family: part.family, entries: gone };
@@ -101,7 +98,7 @@ function* rangeChanges(part: FamilyPlan, held: FamilyEntries): Generator<Change>
 }
 
 function* fills(plan: Plan): Generator<Change> {
-  for (const { first, ids } of plan.runs.fresh) yield { fill: 'slots', first, ids };
+  for (const [{ first }, ids] of plan.runs.fresh) yield { fill: 'slots', first, ids };
 }
 
 /** Does the change name backends that are gone? */

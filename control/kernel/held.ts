@@ -2,6 +2,7 @@
 // here too. Slots are recognised by their contents, so that nothing is filled twice.
 
 import type { Frontend, Slice } from '../abi/layout.gen.ts';
+import { type BackendEntries, backendEntries } from '../compile/backends.ts';
 import { frontendText } from '../compile/claims.ts';
 import { FAMILIES, type FamilyEntries, type Ground } from '../compile/plan.ts';
 import { type HeldRun, sliceKey, tableKey } from '../compile/runs.ts';
@@ -25,9 +26,10 @@ export function rangeText(key: { frontend: number; address: string; prefix_lengt
 
 function readFamily(maps: Maps, family: Family): FamilyEntries {
   const from = mapsOf(maps, family);
-  const entries: FamilyEntries = { frontends: new Map(), backends: new Map(), addresses: new Map(), source_ranges: new Map() };
+  const backends = backendEntries(from.backends.maxEntries);
+  const entries: FamilyEntries = { frontends: new Map(), backends, addresses: new Map(), source_ranges: new Map() };
   for (const [key, value] of from.frontends.entries()) entries.frontends.set(frontendText(key), { key, value });
-  for (const [id, value] of from.backends.entries()) if (value.generation !== 0 || value.flags !== 0) entries.backends.set(id, value);
+  for (const [id, value] of from.backends.entries()) if (value.generation !== 0 || value.flags !== 0) backends.set(id, value);
   for (const [address, flags] of from.addresses.entries()) entries.addresses.set(address, flags);
   for (const [key] of from.source_ranges.entries()) entries.source_ranges.set(rangeText(key), key);
   return entries;
@@ -42,10 +44,11 @@ function ascending(ids: Uint32Array): boolean {
   return ids.every((id, i) => i === 0 || id > ids[i - 1]!);
 }
 
-function* spansOf(family: Family, { cluster, local, cluster_table, local_table }: Frontend): Generator<Span> {
-  for (const slice of [cluster, local]) yield { ...slice, keyOf: (ids) => (ascending(ids) ? sliceKey(family, ids) : undefined) };
+function* spansOf(family: Family, { cluster, local, cluster_table, local_table }: Frontend, backends: BackendEntries): Generator<Span> {
+  const generationOf = (id: number) => backends.get(id)?.generation ?? 0;
+  for (const slice of [cluster, local]) yield { ...slice, keyOf: (ids) => (ascending(ids) ? sliceKey(family, [...ids]) : undefined) };
   for (const table of [cluster_table, local_table]) {
-    yield { ...table, keyOf: (ids) => tableKey(family, table.count, new Uint32Array(new Set(ids)).sort()) };
+    yield { ...table, keyOf: (ids) => tableKey(family, table.count, [...new Uint32Array(new Set(ids)).sort()], generationOf) };
   }
 }
 
@@ -97,7 +100,10 @@ export function readHeld(maps: Maps): Held {
       source_ranges: source_ranges.maxEntries,
     };
   };
-  const spans = FAMILIES.flatMap((family) => [...entries[family].frontends.values()].flatMap(({ value }) => [...spansOf(family, value)]));
+  const spans = FAMILIES.flatMap((family) => {
+    const { frontends, backends } = entries[family];
+    return [...frontends.values()].flatMap(({ value }) => [...spansOf(family, value, backends)]);
+  });
   return {
     limits: { 4: limitsOf(4), 6: limitsOf(6) },
     slots: maps.slots.length,
