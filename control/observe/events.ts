@@ -56,7 +56,6 @@ export interface Recorder {
 export interface Pace {
   readonly gapMs?: number;
   readonly retryMs?: number;
-  readonly repeatMs?: number;
   /** Monotonic, in ms. */
   readonly clock?: () => number;
 }
@@ -121,7 +120,7 @@ function cut(text: string, bytes: number): string {
 
 /** Opens a recorder. instance: who says it, the node's name. */
 export function openRecorder(sink: EventSink, instance: string, log: Log, pace: Pace = {}): Recorder {
-  const { gapMs = GAP_MS, retryMs = RETRY_MS, repeatMs = REPEAT_MS, clock = () => performance.now() } = pace;
+  const { gapMs = GAP_MS, retryMs = RETRY_MS, clock = () => performance.now() } = pace;
   const counts = { sent: 0, repeated: 0, limited: 0, lost: 0, refused: 0 };
   const series = new Map<string, Series>();
   const buckets = new Map<string, { tokens: number; at: number }>();
@@ -168,7 +167,8 @@ export function openRecorder(sink: EventSink, instance: string, log: Log, pace: 
   const create = (one: Series, regarding: Regarding) => {
     const namespace = regarding.namespace ?? 'default';
     const suffix = `.${(names++).toString(16)}`;
-    const name = `${regarding.name.slice(0, NAME_LENGTH - suffix.length)}${suffix}`;
+    // Cut where a name may end.
+    const name = `${regarding.name.slice(0, NAME_LENGTH - suffix.length).replace(/[-.]+$/, '')}${suffix}`;
     const path = `/apis/events.k8s.io/v1/namespaces/${namespace}/events`;
     const { type, reason, action, note } = one.occurrence;
     const body = {
@@ -255,7 +255,7 @@ export function openRecorder(sink: EventSink, instance: string, log: Log, pace: 
         known.lastAt = now;
         known.lastTime = lastTime;
         remember(series, key, known);
-        if (known.count === 2 || now - known.toldAt >= repeatMs) enqueue(known);
+        if (known.count === 2 || now - known.toldAt >= REPEAT_MS) enqueue(known);
         return;
       }
       if (!allowed(object)) {
