@@ -60,6 +60,10 @@ export async function run(words: readonly string[], environment: Environment): P
 
 // The image has a symbolic link to it in its path.
 if (process.argv[1] !== undefined && import.meta.url === pathToFileURL(realpathSync(process.argv[1])).href) {
+  // `sluice --help | head`: a reader that has left is not an error.
+  process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+    if (error.code !== 'EPIPE') throw error;
+  });
   process.exitCode = await run(process.argv.slice(2), {
     out: process.stdout,
     err: process.stderr,

@@ -1,18 +1,27 @@
-// Is deploy/ what a cluster takes and the agent needs? The real API server judges every object; the agent runs as the DaemonSet says, with its
-// ServiceAccount's token and the ClusterRole of deploy/, and the server's audit log says what it asked for.
+// Is deploy/ what a cluster takes? The real API server judges every object, and what README has beside it.
 import assert from 'node:assert/strict';
-import { cpSync, readFileSync, writeFileSync } from 'node:fs';
+import { cpSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { execa } from 'execa';
-import { parseAllDocuments } from 'yaml';
+import { parseAllDocuments, stringify } from 'yaml';
 import { type ControlPlane, startControlPlane } from '../lib/control-plane.ts';
 import { type Lab, openLab } from '../lib/netns.ts';
 import { plainLane } from '../lib/topology.ts';
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url));
 const DEPLOY = join(ROOT, 'deploy');
+
+/** The files that README's section on clusters shows, by kind. */
+function filesOfReadme(): Map<string, Record<string, unknown>> {
+  const [section = ''] = /^## On a cluster$[\s\S]*?(?=^## )/m.exec(readFileSync(join(ROOT, 'README.md'), 'utf8')) ?? [];
+  const blocks = section.match(/(?:^ {4}.*\n)+/gm) ?? [];
+  const files = blocks
+    .filter((block) => block.startsWith('    apiVersion: '))
+    .flatMap((block) => parseAllDocuments(block.replace(/^ {4}/gm, '')));
+  return new Map(files.map((file) => file.toJS() as Record<string, unknown>).map((file) => [String(file.kind), file]));
+}
 
 describe('deploy/', () => {
   let lab: Lab;
@@ -47,5 +56,21 @@ describe('deploy/', () => {
     const daemonSet = join(wrong, 'daemonset.yaml');
     writeFileSync(daemonSet, readFileSync(daemonSet, 'utf8').replace('hostNetwork:', 'hostNetworks:'));
     await assert.rejects(plane.kubectl(['apply', '--dry-run=server', '-k', wrong]), /unknown field "spec\.template\.spec\.hostNetworks"/);
+  });
+
+  it('is installed as README says, with two files of the cluster’s own', async () => {
+    const files = filesOfReadme();
+    const config = files.get('KubeProxyConfiguration') as { sluice: Record<string, unknown> };
+    // This lab's addresses, and its node's cgroups.
+    config.sluice = { ...config.sluice, apiServers: [plane.server], cgroupRoot: '/host/sys/fs/cgroup' };
+    const mine = join(lab.directory, 'cluster');
+    mkdirSync(mine);
+    cpSync(DEPLOY, join(lab.directory, 'sluice/deploy'), { recursive: true });
+    writeFileSync(join(mine, 'kustomization.yaml'), stringify(files.get('Kustomization')));
+    writeFileSync(join(mine, 'config.yaml'), stringify(config));
+    const said = await plane.kubectl(['apply', '--warnings-as-errors', '-k', mine]);
+    assert.equal(said.split('\n').length, 5);
+    const daemonSet = JSON.parse(await plane.kubectl(['-n', 'kube-system', 'get', 'daemonset', 'sluice', '-o', 'json']));
+    assert.match(daemonSet.spec.template.spec.containers[0].image, /^registry\.example\/sluice:\d/);
   });
 });
