@@ -7,6 +7,7 @@ import { agentVerb } from './cli/agent.ts';
 import { cleanupVerb } from './cli/cleanup.ts';
 import { dumpVerb } from './cli/dump.ts';
 import { EXITS, exitHelp, Refusal } from './cli/exits.ts';
+import { explainVerb } from './cli/explain.ts';
 import { statusVerb } from './cli/status.ts';
 import { printable } from './cli/text.ts';
 import type { Environment } from './cli/verb.ts';
@@ -31,9 +32,9 @@ export async function run(words: readonly string[], environment: Environment): P
     .description('Kubernetes Services on a node, carried by eBPF')
     .addHelpText(
       'after',
-      `\nExamples:\n  sluice agent --manifests /etc/sluice/manifests\n  sluice status\n\n${exitHelp(['done', 'failed', 'usage', 'notRunning', 'precondition', 'alreadyRunning', 'nothingPinned'])}`,
+      `\nExamples:\n  sluice agent --manifests /etc/sluice/manifests\n  sluice status\n  sluice explain --from 10.244.1.7 --to 10.96.0.10:53/udp\n\n${exitHelp(['done', 'failed', 'usage', 'notRunning', 'precondition', 'alreadyRunning', 'nothingPinned'])}`,
     );
-  for (const verb of [agentVerb, dumpVerb, statusVerb, cleanupVerb]) program.addCommand(verb(environment));
+  for (const verb of [agentVerb, dumpVerb, statusVerb, explainVerb, cleanupVerb]) program.addCommand(verb(environment));
   for (const command of [program, ...program.commands]) {
     command.exitOverride().configureOutput({
       writeOut: (text) => environment.out.write(text),

@@ -8,12 +8,14 @@ import { type Datapath, openDatapath } from '../kernel/datapath.ts';
 import type { Native } from '../kernel/native.ts';
 import { openNode } from '../kernel/node.ts';
 import type { DatapathOptions } from '../kernel/options.ts';
+import type { Destination, ServiceName } from '../model/account.ts';
 import { nodePortAddresses } from '../model/node.ts';
 import type { Log } from '../observe/log.ts';
 import { snapshotPath, socketPath } from '../observe/paths.ts';
 import { serve } from '../observe/protocol.ts';
 import { writeSnapshot } from '../observe/snapshot.ts';
 import { type Manifests, openManifests } from '../source/manifests.ts';
+import { agentAccount } from './account.ts';
 import { openObservation } from './observation.ts';
 import { type Followed, followConfig, type Reload } from './reload.ts';
 import type { AgentStatus } from './status.ts';
@@ -228,9 +230,22 @@ export async function startAgent(start: Start): Promise<RunningAgent | undefined
     // Before anybody is told that we serve: names are there when the first dump is asked for.
     snapshots.write();
     agent.dirty();
-    const server = await serve(socketPath(config.stateDirectory), async () =>
-      statusOf(start, startedAt, agent, source, await datapath.status()),
-    );
+    const account = (to: Destination | ServiceName) => {
+      const { oldestChangeMs, refusal, problems } = agent.report();
+      return agentAccount(to, {
+        objects: source.objects(),
+        model: agent.model() ?? model,
+        ...{ options, config, problems },
+        names: agent.names(),
+        devices: datapath.devices(),
+        waitingMs: oldestChangeMs === undefined ? null : Math.round(oldestChangeMs),
+        refusal: refusal ?? null,
+      });
+    };
+    const server = await serve(socketPath(config.stateDirectory), async (question) => {
+      if (question.ask === 'account') return account(question.to);
+      return statusOf(start, startedAt, agent, source, await datapath.status());
+    });
     closers.push(() => server.close());
     // Again, and before what is behind the pages goes.
     closers.push(() => observation.close());

@@ -18,7 +18,7 @@ import { mapDirectories, pinsOf, removePins } from './pins.ts';
 import { missingPreconditions } from './preconditions.ts';
 import { provenCookie } from './selftest.ts';
 import type { Clocks } from './settings.ts';
-import { type DatapathStatus, describe, type MapStatus, mapsFill } from './status.ts';
+import { type DatapathStatus, type DeviceStatus, describe, devicesIn, type MapStatus, mapsFill } from './status.ts';
 import { reservePorts, sysctlProblems } from './sysctl.ts';
 import { type ClusterView, openWriter, type Writer } from './writer.ts';
 import { openXdp, type XdpMode } from './xdp.ts';
@@ -67,6 +67,8 @@ export interface Datapath {
   status(): Promise<DatapathStatus>;
   /** Counts the entries of the maps that fill up and are named so; yields to the event loop in between. */
   fill(named: (name: string) => boolean): Promise<MapStatus[]>;
+  /** The devices' part of it, cheap. */
+  devices(): readonly DeviceStatus[];
   /** Lets go of the descriptors and the lock; attachments, maps and pins stay. */
   close(): void;
 }
@@ -240,6 +242,7 @@ function run(native: Native, node: Node, options: DatapathOptions, features: Fea
         adopted: loaded.adopted,
       }),
     fill: (named) => mapsFill(native, loaded.maps, named),
+    devices: () => devicesIn({ network: node.network.current(), roles, refusals, hooks, xdp }),
     close() {
       for (const stop of stops) stop();
       xdpObject?.close();

@@ -1,7 +1,7 @@
 // What do netlink messages say? Framing, attributes, and the links, addresses and routes inside (rtnetlink(7)). Pure: bytes in, values out.
 // Who asks and who listens is network.ts's business, queueing disciplines are tc.ts's, sockets sockdiag.ts's.
 
-import { addressText } from '../address.ts';
+import { addressBytes, addressText } from '../address.ts';
 import type { Address, Family } from '../model/model.ts';
 
 /** netlink(7): message types below this one are control messages (NLMSG_NOOP, ERROR, DONE, OVERRUN). */
@@ -127,7 +127,7 @@ export interface LinkAddress {
 export interface Route {
   readonly family: Family;
   readonly table: number;
-  /** RTN_*: 1 unicast. */
+  /** RTN_*: 1 unicast, 2 local. */
   readonly type: number;
   readonly destination: Address | undefined;
   readonly prefixLength: number;
@@ -233,6 +233,15 @@ export function routesRequest(family: Family): Uint8Array {
   const fixed = new Uint8Array(12);
   fixed[0] = family === 4 ? AF_INET : AF_INET6;
   return encodeMessage(Rtm.GETROUTE, NLM_F_REQUEST | NLM_F_DUMP, fixed);
+}
+
+/** Asks by which route a packet to one address would leave; the answer is read with routeOf. */
+export function routeToRequest(address: Address): Uint8Array {
+  const bytes = addressBytes(address);
+  const fixed = new Uint8Array(12);
+  fixed[0] = bytes.length === 4 ? AF_INET : AF_INET6;
+  fixed[1] = bytes.length * 8;
+  return encodeMessage(Rtm.GETROUTE, NLM_F_REQUEST, fixed, [[1, bytes]]);
 }
 
 export function viewOf(bytes: Uint8Array): DataView {

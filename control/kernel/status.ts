@@ -86,7 +86,14 @@ export async function describe(parts: Parts): Promise<DatapathStatus> {
   };
 }
 
-function devicesIn({ network, roles, refusals, hooks, xdp }: Parts): DeviceStatus[] {
+/** What every device is to us and what is attached there, now. */
+export function devicesIn({
+  network,
+  roles,
+  refusals,
+  hooks,
+  xdp,
+}: Pick<Parts, 'network' | 'roles' | 'refusals' | 'hooks' | 'xdp'>): DeviceStatus[] {
   return [...roles].flatMap(([ifindex, { role, reason }]) => {
     const name = network.links.get(ifindex)?.name;
     if (name === undefined) return [];

@@ -6,6 +6,7 @@ import {
   BackendFlag,
   type Frontend,
   FrontendFlag,
+  type FrontendKey4,
   SettingFlag,
   type Settings,
   type Slice,
@@ -42,6 +43,8 @@ export interface WalkCandidate {
   readonly id: number;
   readonly address: Address;
   readonly port: number;
+  /** Of its entry (enum backend_flag). */
+  readonly flags: number;
   /** It sees an address of this node as the source. */
   readonly masquerade: boolean;
   readonly verdict: VerdictName;
@@ -51,14 +54,25 @@ export interface Walk {
   /** Undefined where backends may be chosen: each has its own verdict. */
   readonly verdict: VerdictName | undefined;
   readonly candidates: readonly WalkCandidate[];
-  /** The frontend it is for, where one was found. */
+  /** The frontend it is for, where one was found, and the key it stands under: an unspecified address for a NodePort. */
   readonly frontend: Frontend | undefined;
+  readonly key: FrontendKey4 | undefined;
+  /** Who asks, as the policies see it; undefined where they were not asked. */
+  readonly client: Client | undefined;
+  /** The policy that counts for this client, where its slice was looked at. */
+  readonly policy: 'Cluster' | 'Local' | undefined;
 }
 
-type Client = 'outside' | 'pod' | 'node';
+/** `outside`: neither a pod of this node nor the node. */
+export type Client = 'outside' | 'pod' | 'node';
 
-function ends(verdict: VerdictName, frontend?: Frontend): Walk {
-  return { verdict, candidates: [], frontend };
+interface Found {
+  readonly key: FrontendKey4;
+  readonly frontend: Frontend;
+}
+
+function ends(verdict: VerdictName, found?: Found, client?: Client, policy?: Walk['policy']): Walk {
+  return { verdict, candidates: [], frontend: found?.frontend, key: found?.key, client, policy };
 }
 
 function addressFlags(maps: Maps, address: Address): number {
@@ -83,12 +97,17 @@ function isLocalPod(address: Address, s: Settings): boolean {
 }
 
 /** Exact first, then NodePort: a VIP and port always beat a NodePort (0.3). */
-function findFrontend(maps: Maps, { destination: address, port, protocol }: NewFlow, flags: number): Frontend | undefined {
+function findFrontend(maps: Maps, { destination: address, port, protocol }: NewFlow, flags: number): Found | undefined {
   const family = familyOf(address);
-  const { frontends } = mapsOf(maps, family);
-  const exact = flags & AddressFlag.ADDRESS_FRONTEND ? frontends.get({ address, port, protocol }) : undefined;
-  if (exact !== undefined || !(flags & AddressFlag.ADDRESS_NODE_PORT)) return exact;
-  return frontends.get({ address: UNSPECIFIED[family], port, protocol });
+  const find = (at: Address): Found | undefined => {
+    const key = { address: at, port, protocol };
+    const frontend = mapsOf(maps, family).frontends.get(key);
+    return frontend === undefined ? undefined : { key, frontend };
+  };
+  return (
+    (flags & AddressFlag.ADDRESS_FRONTEND ? find(address) : undefined) ??
+    (flags & AddressFlag.ADDRESS_NODE_PORT ? find(UNSPECIFIED[family]) : undefined)
+  );
 }
 
 function inRanges(maps: Maps, frontend: Frontend, source: Address): boolean {
@@ -104,15 +123,18 @@ function sourceAllowed(maps: Maps, frontend: Frontend, { source, destination }: 
   return inRanges(maps, frontend, source);
 }
 
-/** The slice that the policy gives this client (0.1), or why it gets none. */
-function chooseSlice(frontend: Frontend, client: Client): Slice | VerdictName {
-  if (!(frontend.flags & FrontendFlag.FRONTEND_HAS_ENDPOINTS)) return 'REJECT_NO_ENDPOINTS';
+/** kube-proxy: from this node an external address means "out to the load balancer and back": neither policy counts. */
+function policyFor(frontend: Frontend, client: Client): 'Cluster' | 'Local' {
   const internal = (frontend.flags & FrontendFlag.FRONTEND_CLUSTER_IP) !== 0;
-  // kube-proxy: from this node an external address means "out to the load balancer and back": neither policy counts.
-  const local = (frontend.flags & FrontendFlag.FRONTEND_LOCAL) !== 0 && (internal || client === 'outside');
-  const slice = local ? frontend.local : frontend.cluster;
+  return (frontend.flags & FrontendFlag.FRONTEND_LOCAL) !== 0 && (internal || client === 'outside') ? 'Local' : 'Cluster';
+}
+
+/** The slice that the policy gives this client (0.1), or why it gets none. */
+function chooseSlice(frontend: Frontend, policy: 'Cluster' | 'Local'): Slice | VerdictName {
+  if (!(frontend.flags & FrontendFlag.FRONTEND_HAS_ENDPOINTS)) return 'REJECT_NO_ENDPOINTS';
+  const slice = policy === 'Local' ? frontend.local : frontend.cluster;
   if (slice.count > 0) return slice;
-  return local ? 'DROP_NO_LOCAL_BACKEND' : 'REJECT_NO_ENDPOINTS';
+  return policy === 'Local' ? 'DROP_NO_LOCAL_BACKEND' : 'REJECT_NO_ENDPOINTS';
 }
 
 function needsMasquerade(
@@ -145,10 +167,10 @@ function candidates(
     const id = maps.slots.get(slice.first + i);
     const entry = mapsOf(maps, family).backends.get(id);
     if (id === 0 || entry === undefined || !(entry.flags & BackendFlag.BACKEND_LIVE)) {
-      return { id, address: UNSPECIFIED[family], port: 0, masquerade: false, verdict: 'DROP_STALE_SLOT' };
+      return { id, address: UNSPECIFIED[family], port: 0, flags: 0, masquerade: false, verdict: 'DROP_STALE_SLOT' };
     }
     const [masquerade, verdict] = judge(entry);
-    return { id, address: entry.address, port: entry.port, masquerade, verdict };
+    return { id, address: entry.address, port: entry.port, flags: entry.flags, masquerade, verdict };
   });
 }
 
@@ -179,22 +201,24 @@ function walkPacket(maps: Maps, flow: NewFlow, s: Settings): Walk {
   if (!(flags & (AddressFlag.ADDRESS_FRONTEND | AddressFlag.ADDRESS_NODE_PORT))) {
     return flags & AddressFlag.ADDRESS_NODE ? ends('PASS_NOT_OURS') : notOurs(flow, s);
   }
-  const frontend = findFrontend(maps, flow, flags);
+  const found = findFrontend(maps, flow, flags);
   // The other ports of external addresses are not ours; those of a ClusterIP are (0.3).
-  if (frontend === undefined) {
+  if (found === undefined) {
     if (!(flags & AddressFlag.ADDRESS_CLUSTER_IP)) return ends('PASS_NOT_OURS');
     return ends(yields(s) ? 'PASS_YIELDED' : 'REJECT_UNOWNED_PORT');
   }
-  if (yields(s)) return ends('PASS_YIELDED', frontend);
-  if (!sourceAllowed(maps, frontend, flow)) return ends('DROP_SOURCE_RANGE', frontend);
+  if (yields(s)) return ends('PASS_YIELDED', found);
+  const { frontend } = found;
   const client = clientOf(flow, s);
-  const slice = chooseSlice(frontend, client);
-  if (typeof slice === 'string') return ends(slice, frontend);
-  const found = candidates(maps, family, slice, (backend) => {
+  if (!sourceAllowed(maps, frontend, flow)) return ends('DROP_SOURCE_RANGE', found, client);
+  const policy = policyFor(frontend, client);
+  const slice = chooseSlice(frontend, policy);
+  if (typeof slice === 'string') return ends(slice, found, client, policy);
+  const backends = candidates(maps, family, slice, (backend) => {
     const masquerade = needsMasquerade(frontend, backend, client, flow.source, s);
     return [masquerade, packetVerdict(flow, backend.address, masquerade)];
   });
-  return { verdict: undefined, candidates: found, frontend };
+  return { ...found, verdict: undefined, candidates: backends, client, policy };
 }
 
 /** Its own reasons to leave a call to the per-packet path: the source is needed and not known here. */
@@ -216,18 +240,21 @@ function walkSocket(maps: Maps, flow: NewFlow, s: Settings): Walk {
     if (!node) return ends('PASS_SOCKET');
     flags = AddressFlag.ADDRESS_NODE_PORT;
   }
-  const frontend = findFrontend(maps, flow, flags);
-  if (frontend === undefined) return ends('PASS_SOCKET');
-  if (yields(s)) return ends('PASS_YIELDED', frontend);
-  if (abstains(frontend, flags, node, s)) return ends('PASS_ABSTAIN', frontend);
+  const found = findFrontend(maps, flow, flags);
+  if (found === undefined) return ends('PASS_SOCKET');
+  if (yields(s)) return ends('PASS_YIELDED', found);
+  const { frontend } = found;
+  const client = node ? 'node' : 'pod';
+  if (abstains(frontend, flags, node, s)) return ends('PASS_ABSTAIN', found, client);
   // What is left of source ranges here: the node asks a VIP of its own, which is then the source.
-  if (!sourceAllowed(maps, frontend, { ...flow, source: flow.destination })) return ends('DROP_SOURCE_RANGE', frontend);
-  const slice = chooseSlice(frontend, node ? 'node' : 'pod');
+  if (!sourceAllowed(maps, frontend, { ...flow, source: flow.destination })) return ends('DROP_SOURCE_RANGE', found, client);
+  const policy = policyFor(frontend, client);
+  const slice = chooseSlice(frontend, policy);
   // A drop is silence, a refused call is not: the per-packet path keeps silent (4.3).
-  if (slice === 'DROP_NO_LOCAL_BACKEND') return ends('PASS_ABSTAIN', frontend);
-  if (typeof slice === 'string') return ends(slice, frontend);
-  const found = candidates(maps, familyOf(flow.destination), slice, () => [false, 'TRANSLATE_SOCKET']);
-  return { verdict: undefined, candidates: found, frontend };
+  if (slice === 'DROP_NO_LOCAL_BACKEND') return ends('PASS_ABSTAIN', found, client, policy);
+  if (typeof slice === 'string') return ends(slice, found, client, policy);
+  const backends = candidates(maps, familyOf(flow.destination), slice, () => [false, 'TRANSLATE_SOCKET']);
+  return { ...found, verdict: undefined, candidates: backends, client, policy };
 }
 
 /** Who may get the connection, or why nobody does. Throws where the maps hold no settings. */

@@ -4,6 +4,7 @@
 import { chmodSync, rmSync } from 'node:fs';
 import { connect, createServer, type Server, type Socket } from 'node:net';
 import { Packr } from 'msgpackr';
+import type { Destination, ServiceName } from '../model/account.ts';
 
 /** Longest frame either side accepts, in bytes: a hostile length must not make us allocate. */
 export const FRAME_LIMIT = 64 * 1024 * 1024;
@@ -14,10 +15,8 @@ const PATIENCE_MS = 10_000;
 
 const HEADER = 4;
 
-/** What can be asked. */
-export interface Question {
-  readonly ask: 'status';
-}
+/** What can be asked: how the agent is; what bears upon a connection to a destination. */
+export type Question = { readonly ask: 'status' } | { readonly ask: 'account'; readonly to: Destination | ServiceName };
 
 type Answer = { readonly answer: unknown } | { readonly error: string };
 
@@ -70,8 +69,17 @@ export function readFrame(socket: Socket, limit: number = FRAME_LIMIT, patienceM
   });
 }
 
+function isTarget(value: unknown): value is Destination | ServiceName {
+  if (typeof value !== 'object' || value === null) return false;
+  if ('service' in value)
+    return typeof value.service === 'string' && 'portName' in value && typeof value.portName === 'string' && 'family' in value;
+  if (!('address' in value && 'port' in value && 'protocol' in value)) return false;
+  return typeof value.address === 'string' && typeof value.port === 'number' && (value.protocol === 'TCP' || value.protocol === 'UDP');
+}
+
 function isQuestion(value: unknown): value is Question {
-  return typeof value === 'object' && value !== null && 'ask' in value && value.ask === 'status';
+  if (typeof value !== 'object' || value === null || !('ask' in value)) return false;
+  return value.ask === 'status' || (value.ask === 'account' && 'to' in value && isTarget(value.to));
 }
 
 async function converse(socket: Socket, answer: (question: Question) => unknown): Promise<void> {

@@ -10,7 +10,8 @@ import { type Case, verdictOf } from './flow.ts';
 import { backendPort, type PlaceName, places } from './places.ts';
 import { fillMaps, modelOf, readObjects } from './world.ts';
 
-const options: DatapathOptions = {
+/** The datapath's part of a configuration, as the flow tables have it. */
+export const planOptions: DatapathOptions = {
   pinDirectory: '',
   stateDirectory: '',
   cgroupRoot: undefined,
@@ -27,7 +28,8 @@ const options: DatapathOptions = {
   conntrack: { tcpEstablishedSeconds: 86400, tcpCloseWaitSeconds: 3600, udpSeconds: 60, udpStreamSeconds: 180 },
 };
 
-function placeOf(address: string): PlaceName | undefined {
+/** Who has an address. */
+export function placeOf(address: string): PlaceName | undefined {
   const found = Object.entries(places).find(([, place]) => place[4] === address || place[6] === address);
   return found?.[0] as PlaceName | undefined;
 }
@@ -37,7 +39,7 @@ export function openPlanRunner(directory: string, masqueradeAll: boolean): { che
   const maps = memoryMaps();
   const model = modelOf(readObjects(directory));
   const prefixes = { serviceCIDRs: model.serviceCIDRs, localPrefixes: undefined };
-  maps.settings.set(0, settingsOf({ ...options, masqueradeAll }, { netnsCookie: 1n, jiffiesPerSecond: 250 }, prefixes, 1).settings);
+  maps.settings.set(0, settingsOf({ ...planOptions, masqueradeAll }, { netnsCookie: 1n, jiffiesPerSecond: 250 }, prefixes, 1).settings);
   fillMaps(maps, model);
   return {
     check(flow) {

@@ -28,7 +28,7 @@ import {
 } from './section.ts';
 
 /** Turns the low 32 bits of jiffies into an age in seconds; undefined before the agent has measured the clock. */
-function ages(context: Context): (seen: number) => number | undefined {
+export function ages(context: Pick<Context, 'maps' | 'monotonicNs'>): (seen: number) => number | undefined {
   const test = context.maps.self_tests.get(0);
   const perSecond = context.maps.settings.get(0)?.jiffies_per_second ?? 0;
   if (test === undefined || perSecond === 0 || test.ktime_ns === 0n) return () => undefined;
