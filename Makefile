@@ -52,6 +52,7 @@ export KERNEL_PACKAGES
 
 OBJECTS := $(patsubst bpf/%.bpf.c,build/bpf/%.o,$(wildcard bpf/*.bpf.c))
 ADDON_PARTS := $(patsubst native/%.c,build/native/%.o,$(wildcard native/*.c))
+TARBALL := build/sluice-$(shell sed -n 's/^  "version": "\(.*\)",$$/\1/p' package.json).tgz
 BENCH_OBJECTS := $(patsubst bench/bpf/%.bpf.c,build/bench/%.o,$(wildcard bench/bpf/*.bpf.c))
 PEERS := $(patsubst test/lib/%.c,build/%,$(filter-out %.bpf.c,$(wildcard test/lib/*.c)))
 PASS := build/test/pass.o
@@ -194,11 +195,19 @@ build/sluice.js: deploy/bundle.ts package.json package-lock.json $(shell find co
 
 .PHONY: package
 package: build ## build/sluice-VERSION.tgz for npm install: objects, addon and one JavaScript file; needs no compiler
-	@npm pack --silent --pack-destination build | sed 's,^,  npm      build/,'
+	@$(MAKE) --no-print-directory $(TARBALL)
+
+$(TARBALL): package.json README.md bin/sluice build/sluice.js build/sluice.node $(OBJECTS)
+	@echo "  npm      $@"
+	@npm pack --silent --pack-destination build >/dev/null
 
 .PHONY: image-root
 image-root: package ## build/image-root: the tree that deploy/image/Containerfile copies; needs no registry
+	@$(MAKE) --no-print-directory build/image-root.stamp
+
+build/image-root.stamp: $(TARBALL) deploy/image/assemble.ts $(NODE)
 	@$(NODE) deploy/image/assemble.ts
+	@touch $@
 
 .PHONY: clean
 clean: ## remove build/
