@@ -351,7 +351,7 @@ describe('losing the watch', () => {
 
   it('a history that goes back is another one', async () => {
     api.put(SERVICES, web('one'));
-    follow();
+    follow({ silence: 60_000 });
     await until(() => kube.synced, 'the first sync');
     for (const open of api.watches) {
       if (open.path === SERVICES)
@@ -572,6 +572,7 @@ it('after any history of objects and faults the source has what the server has',
       { weight: 3, arbitrary: fc.record({ do: fc.constant('remove' as const), n: fc.nat(5) }) },
       { weight: 3, arbitrary: fc.record({ do: fc.constant('slice' as const), n: fc.nat(5), ip: fc.nat(200) }) },
       { weight: 2, arbitrary: fc.record({ do: fc.constant('label' as const), n: fc.nat(5) }) },
+      { weight: 1, arbitrary: fc.record({ do: fc.constant('lost' as const), n: fc.nat(5) }) },
       {
         weight: 1,
         arbitrary: fc.record({
@@ -602,6 +603,11 @@ it('after any history of objects and faults the source has what the server has',
               break;
             case 'slice':
               server.put(SLICES, slice(`s${n}`, `s${n}-1`, [`10.244.0.${(step as { ip: number }).ip + 1}`]));
+              break;
+            case 'lost':
+              for (const open of [...server.watches]) open.reset();
+              server.remove(SERVICES, `default/s${n}`);
+              server.compact();
               break;
             case 'label':
               server.put(SERVICES, service(`s${n}`, {}, { metadata: { labels: { 'service.kubernetes.io/service-proxy-name': 'x' } } }));
