@@ -129,7 +129,10 @@ export function openAgent(parts: AgentParts): Agent {
 
   const turn = () => {
     // Row 1.11: half a list must never shrink what is there.
-    if (!source.synced) return { againAfterMs: undefined };
+    if (!source.synced) {
+      tellProblems();
+      return { againAfterMs: undefined };
+    }
     const began = clock();
     const objects = source.objects();
     if (model !== undefined && clock() - verifiedAt >= VERIFY_MS) {
@@ -158,7 +161,11 @@ export function openAgent(parts: AgentParts): Agent {
   };
 
   const tellProblems = () => {
-    const { appeared, gone } = problems.replace(model?.problems ?? [], syncProblems, parts.datapathProblems?.() ?? []);
+    const { appeared, gone } = problems.replace(
+      model?.problems ?? source.objects().problems,
+      syncProblems,
+      parts.datapathProblems?.() ?? [],
+    );
     for (const problem of appeared) {
       logProblem(log, problem);
       parts.onProblem?.(problem);

@@ -384,7 +384,13 @@ describe('status', () => {
     startedAt: NOW - 190_000,
     takenAt: NOW,
     node: { name: 'node-a', hasObject: false, zone: null, primaryAddresses: ['192.0.2.10'], nodePortAddresses: ['192.0.2.10'] },
-    source: { manifests: '/etc/m', files: 2, synced: true, services: 3, endpointSlices: 4, ignored: { 'apps/v1 Deployment': 1 } },
+    source: {
+      synced: true,
+      services: 3,
+      endpointSlices: 4,
+      manifests: { directory: '/etc/m', files: 2, ignored: { 'apps/v1 Deployment': 1 } },
+      apiServer: null,
+    },
     loop: { services: 2, turns: 9, lastWritten: 5, oldestChangeMs: 1500, refusal: 'set frontends4: ENOMEM', refusals: 3, drifts: 0 },
     problems: [
       { object: 'Service default/w\x1b', origin: 'w.yaml', field: 'spec.clusterIP', reason: 'NoClusterIP', message: 'no clusterIP' },
@@ -410,6 +416,46 @@ describe('status', () => {
       '1 Problem',
       '  Service default/w\\x1b spec.clusterIP (w.yaml): NoClusterIP: no clusterIP',
       '',
+    ]);
+  });
+
+  it('says of every resource how it is followed', async () => {
+    const state = join(directory, 'kube');
+    mkdirSync(state);
+    const resource = {
+      synced: true,
+      how: 'watch list',
+      connected: true,
+      reconnects: 3,
+      relists: 1,
+      errors: 2,
+      broken: 0,
+      late: 0,
+    } as const;
+    const apiServer = {
+      identity: 'kubeconfig /etc/k',
+      servers: ['https://192.0.2.1:6443', 'https://192.0.2.2:6443'],
+      server: 'https://192.0.2.2:6443',
+      resources: [
+        { ...resource, resource: 'services', resourceVersion: '1234', heardMs: 12_000 },
+        { ...resource, resource: 'nodes', how: 'list' as const, synced: false, connected: false, resourceVersion: null, heardMs: null },
+      ],
+    };
+    const server = await serve(join(state, 'agent.sock'), () => ({
+      ...status,
+      source: { ...status.source, synced: false, manifests: null, apiServer },
+    }));
+    const { out, code } = await sluice('status', {}, state);
+    await server.close();
+    assert.equal(code, 0);
+    assert.match(
+      out,
+      /^API server +https:\/\/192\.0\.2\.2:6443, one of 2, by kubeconfig \/etc\/k: 3 Services, 4 EndpointSlices, first read not done$/m,
+    );
+    assert.deepEqual(out.split('\n').slice(7, 10), [
+      'RESOURCE  SYNCED  BY          WATCHED  VERSION  HEARD    RECONNECTS  RELISTS  ERRORS  BROKEN  LATE',
+      'services  yes     watch list  yes      1234     12s ago           3        1       2       0     0',
+      'nodes     no      list        no       -        never             3        1       2       0     0',
     ]);
   });
 

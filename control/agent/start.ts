@@ -1,9 +1,9 @@
 // In which order does an agent start and stop? Programs must find full maps: on a cold start they are attached after the first
 // turn, on a warm start the earlier agent's programs go on serving until they are replaced in place. Stopping leaves all of it serving.
 
-import { mkdirSync } from 'node:fs';
+import { mkdirSync, writeFileSync } from 'node:fs';
 import { type Agent, type Applied, openAgent } from '../agent.ts';
-import { type Config, ConfigError } from '../config.ts';
+import type { Config } from '../config.ts';
 import { type Datapath, openDatapath } from '../kernel/datapath.ts';
 import type { Native } from '../kernel/native.ts';
 import { openNode } from '../kernel/node.ts';
@@ -14,12 +14,13 @@ import type { Log } from '../observe/log.ts';
 import { snapshotPath, socketPath } from '../observe/paths.ts';
 import { serve } from '../observe/protocol.ts';
 import { writeSnapshot } from '../observe/snapshot.ts';
-import { type Manifests, openManifests } from '../source/manifests.ts';
+import type { Source } from '../source/objects.ts';
 import { agentAccount } from './account.ts';
 import { openObservation } from './observation.ts';
 import { type Followed, followConfig, type Reload } from './reload.ts';
+import { type ChosenSource, openSource } from './source.ts';
 import type { AgentStatus } from './status.ts';
-import { openUpkeep } from './upkeep.ts';
+import { openUpkeep, type Upkeep } from './upkeep.ts';
 import { followView } from './view.ts';
 
 /** The snapshot is written at most so often, and takes at most a hundredth of the time. */
@@ -34,7 +35,6 @@ export interface RunningAgent {
 /** What the command line already knows. */
 export interface Start {
   readonly config: Config;
-  readonly manifests: string;
   /** The configuration's file, and how it is read again; undefined: flags alone. */
   readonly configFile: Pick<Followed, 'file' | 'read'> | undefined;
   readonly native: Native;
@@ -53,7 +53,7 @@ function datapathOptions(config: Config): DatapathOptions {
 }
 
 /** Resolves when the source has read everything once, or the start is given up. */
-function synced(source: Manifests, signal: AbortSignal): Promise<void> {
+function synced(source: Source, signal: AbortSignal): Promise<void> {
   return new Promise((resolve) => {
     signal.addEventListener('abort', () => resolve(), { once: true });
     const look = () => {
@@ -64,9 +64,9 @@ function synced(source: Manifests, signal: AbortSignal): Promise<void> {
   });
 }
 
-function statusOf(start: Start, startedAt: number, agent: Agent, source: Manifests, datapath: AgentStatus['datapath']): AgentStatus {
+function statusOf(start: Start, startedAt: number, agent: Agent, chosen: ChosenSource, datapath: AgentStatus['datapath']): AgentStatus {
   const { node, oldestChangeMs, refusal, ...report } = agent.report();
-  const objects = source.objects();
+  const objects = chosen.source.objects();
   let endpointSlices = 0;
   for (const slices of objects.slices.values()) endpointSlices += slices.length;
   return {
@@ -81,14 +81,7 @@ function statusOf(start: Start, startedAt: number, agent: Agent, source: Manifes
       primaryAddresses: node?.primaryAddresses ?? [],
       nodePortAddresses: node === undefined ? [] : nodePortAddresses(start.config.nodePortAddresses, node),
     },
-    source: {
-      manifests: source.directory,
-      files: source.files,
-      synced: source.synced,
-      services: objects.services.size,
-      endpointSlices,
-      ignored: Object.fromEntries(source.ignored()),
-    },
+    source: { synced: chosen.source.synced, services: objects.services.size, endpointSlices, ...chosen.status() },
     loop: {
       services: report.services,
       turns: report.turns,
@@ -133,15 +126,12 @@ function openSnapshots(path: string, take: () => Parameters<typeof writeSnapshot
   };
 }
 
-/** Opens the manifests; a directory that cannot be read is a wrong field of the configuration. */
-function openSource(directory: string): Manifests {
+/** kube-proxy: the last process the kernel ends when memory is short. What it may not be told is no reason not to serve. */
+function setOomScore(adjustment: number, log: Log): void {
   try {
-    return openManifests(directory);
+    writeFileSync('/proc/self/oom_score_adj', String(adjustment));
   } catch (error) {
-    const reason = error instanceof Error ? error.message : String(error);
-    throw new ConfigError([
-      { field: 'sluice.manifests (--manifests)', given: JSON.stringify(directory), allowed: `a directory that can be read (${reason})` },
-    ]);
+    log.warn({ oomScoreAdj: adjustment, error: (error as Error).message }, 'oomScoreAdj was not set');
   }
 }
 
@@ -155,19 +145,18 @@ export async function startAgent(start: Start): Promise<RunningAgent | undefined
     for (const stop of closers.splice(0).reverse()) await stop();
   };
   try {
-    const source = openSource(start.manifests);
+    const chosen = await openSource(config, start.version);
+    const { source, events } = chosen;
     closers.push(() => source.close());
-    const observation = await openObservation({ config, source, events: undefined, log, version: start.version, startedAt });
+    const observation = await openObservation({ config, source, events, log, version: start.version, startedAt });
     closers.push(() => observation.close());
     const node = openNode(native, options);
     closers.push(() => node.close());
     const datapath: Datapath = openDatapath(native, node, options);
     closers.push(() => datapath.close());
+    setOomScore(config.oomScoreAdj, log);
     mkdirSync(config.stateDirectory, { recursive: true, mode: 0o700 });
-    log.info(
-      { adopted: datapath.adopted, node: config.nodeName, manifests: source.directory },
-      datapath.adopted ? 'maps adopted' : 'maps made',
-    );
+    log.info({ adopted: datapath.adopted, node: config.nodeName, source: chosen.from }, datapath.adopted ? 'maps adopted' : 'maps made');
 
     const viewOf = followView(config);
     let reload: Reload | undefined;
@@ -178,7 +167,12 @@ export async function startAgent(start: Start): Promise<RunningAgent | undefined
       addresses: () => node.addresses(),
       maps: datapath.maps,
       log,
-      datapathProblems: () => [...datapath.problems(), ...(reload?.problems() ?? []), ...observation.problems()],
+      datapathProblems: () => [
+        ...datapath.problems(),
+        ...(reload?.problems() ?? []),
+        ...observation.problems(),
+        ...chosen.problems(datapath.maps),
+      ],
       onProblem: observation.problem,
       onApplied(applied) {
         datapath.update(viewOf(applied.model));
@@ -190,6 +184,36 @@ export async function startAgent(start: Start): Promise<RunningAgent | undefined
     observation.follow(agent, datapath);
     closers.push(node.onChange(() => agent.dirty()));
 
+    let attached = false;
+    const account = (to: Destination | ServiceName) => {
+      const { oldestChangeMs, refusal, problems } = agent.report();
+      const model = agent.model();
+      if (model === undefined) throw new Error('the agent waits for its source: it has no Services to speak of yet');
+      return agentAccount(to, {
+        objects: source.objects(),
+        model,
+        ...{ options, config, problems },
+        names: agent.names(),
+        devices: datapath.devices(),
+        waitingMs: oldestChangeMs === undefined ? null : Math.round(oldestChangeMs),
+        refusal: refusal ?? null,
+      });
+    };
+    const server = await serve(socketPath(config.stateDirectory), async (question) => {
+      if (question.ask === 'account') return account(question.to);
+      return statusOf(start, startedAt, agent, chosen, attached ? await datapath.status() : undefined);
+    });
+    closers.push(() => server.close());
+    let upkeep: Upkeep | undefined;
+    const keepUp = () => {
+      upkeep ??= openUpkeep(native, datapath, config.conntrack, config.resetGoneBackends, log);
+      return upkeep;
+    };
+    closers.push(() => upkeep?.close());
+    // What an earlier agent attached serves while the source is waited for, and its flows end as ever.
+    if (datapath.adopted) keepUp();
+
+    agent.dirty();
     await synced(source, signal);
     if (signal.aborted) return void (await close());
     agent.dirty();
@@ -198,18 +222,18 @@ export async function startAgent(start: Start): Promise<RunningAgent | undefined
     if (signal.aborted || model === undefined) return void (await close());
 
     await datapath.attach(viewOf(model));
-    const upkeep = openUpkeep(native, datapath, config.conntrack, config.resetGoneBackends, log);
-    closers.push(() => upkeep.close());
-    observation.serving(upkeep);
+    attached = true;
+    const running = keepUp();
+    observation.serving(running);
     const snapshots = openSnapshots(
       snapshotPath(config.stateDirectory),
-      () => ({ writtenAt: Date.now(), names: agent.names(), status: statusOf(start, startedAt, agent, source, undefined) }),
+      () => ({ writtenAt: Date.now(), names: agent.names(), status: statusOf(start, startedAt, agent, chosen, undefined) }),
       log,
     );
     closers.push(() => snapshots.close());
     afterTurn = ({ udpStopped }) => {
       snapshots.want();
-      if (udpStopped) upkeep.backendsStopped();
+      if (udpStopped) running.backendsStopped();
     };
     closers.push(datapath.onProblems(() => agent.problemsChanged()));
     if (start.configFile !== undefined) {
@@ -220,7 +244,7 @@ export async function startAgent(start: Start): Promise<RunningAgent | undefined
         onChange({ xdp, socketExceptions, resetGoneBackends }) {
           datapath.setXdp(xdp);
           datapath.setExceptions(socketExceptions);
-          upkeep.setResetGone(resetGoneBackends);
+          running.setResetGone(resetGoneBackends);
         },
         onProblems: () => agent.problemsChanged(),
       });
@@ -230,23 +254,6 @@ export async function startAgent(start: Start): Promise<RunningAgent | undefined
     // Before anybody is told that we serve: names are there when the first dump is asked for.
     snapshots.write();
     agent.dirty();
-    const account = (to: Destination | ServiceName) => {
-      const { oldestChangeMs, refusal, problems } = agent.report();
-      return agentAccount(to, {
-        objects: source.objects(),
-        model: agent.model() ?? model,
-        ...{ options, config, problems },
-        names: agent.names(),
-        devices: datapath.devices(),
-        waitingMs: oldestChangeMs === undefined ? null : Math.round(oldestChangeMs),
-        refusal: refusal ?? null,
-      });
-    };
-    const server = await serve(socketPath(config.stateDirectory), async (question) => {
-      if (question.ask === 'account') return account(question.to);
-      return statusOf(start, startedAt, agent, source, await datapath.status());
-    });
-    closers.push(() => server.close());
     // Again, and before what is behind the pages goes.
     closers.push(() => observation.close());
     log.info({ services: model.services.size }, 'serving');

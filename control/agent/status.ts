@@ -2,6 +2,7 @@
 
 import type { DatapathStatus } from '../kernel/status.ts';
 import type { Address, Problem } from '../model/model.ts';
+import type { KubeStatus } from '../source/kube/kube.ts';
 
 export interface AgentStatus {
   readonly version: string;
@@ -18,13 +19,13 @@ export interface AgentStatus {
     readonly nodePortAddresses: readonly Address[];
   };
   readonly source: {
-    readonly manifests: string;
-    readonly files: number;
+    /** The first complete read is done. */
     readonly synced: boolean;
     readonly services: number;
     readonly endpointSlices: number;
-    /** Objects of kinds that are none of ours: how many of which. */
-    readonly ignored: Readonly<Record<string, number>>;
+    /** One of the two is null. `ignored`: objects of kinds that are none of ours, how many of which. */
+    readonly manifests: { readonly directory: string; readonly files: number; readonly ignored: Readonly<Record<string, number>> } | null;
+    readonly apiServer: KubeStatus | null;
   };
   readonly loop: {
     /** Services in the maps. */
@@ -47,5 +48,6 @@ export interface AgentStatus {
 /** Is this what an agent of this version says? Snapshots and answers may be of another one. */
 export function isAgentStatus(value: unknown): value is AgentStatus {
   if (typeof value !== 'object' || value === null) return false;
-  return ['version', 'pid', 'node', 'source', 'loop', 'problems'].every((field) => field in value);
+  if (!('source' in value) || typeof value.source !== 'object' || value.source === null || !('apiServer' in value.source)) return false;
+  return ['version', 'pid', 'node', 'loop', 'problems'].every((field) => field in value);
 }

@@ -9,6 +9,7 @@ import { ConfigError } from '../config.ts';
 import { home } from '../home.ts';
 import { LockedError, PreconditionError } from '../kernel/datapath.ts';
 import { openLog } from '../observe/log.ts';
+import { isInCluster } from '../source/kube/identity.ts';
 import { Refusal } from './exits.ts';
 import { configFileOf, configOf, type Environment, type Options, readOptions, verb } from './verb.ts';
 
@@ -19,8 +20,13 @@ function version(): string {
 
 async function run(environment: Environment, options: Options): Promise<void> {
   const config = configOf(options);
-  if (config.manifests === undefined)
-    throw new Refusal('usage', 'sluice.manifests (--manifests): nothing given; allowed: a directory of manifests');
+  if (config.manifests === undefined && config.kubeconfig === undefined && !isInCluster()) {
+    const allowed = 'one of them, or to run in a pod with a service account';
+    throw new Refusal(
+      'usage',
+      `sluice.manifests (--manifests), clientConnection.kubeconfig (--kubeconfig): given nothing; allowed: ${allowed}`,
+    );
+  }
   const file = configFileOf(options);
   const log = openLog(config.verbosity);
   if (config.ignoredFields.length > 0)
@@ -39,7 +45,6 @@ async function run(environment: Environment, options: Options): Promise<void> {
   try {
     agent = await startAgent({
       config,
-      manifests: config.manifests,
       configFile: file === undefined ? undefined : { file, read: () => readOptions(options) },
       native: environment.native(),
       log,
@@ -59,9 +64,11 @@ async function run(environment: Environment, options: Options): Promise<void> {
 
 export function agentVerb(environment: Environment): Command {
   return verb('agent', {
-    summary: 'serve the Services of a directory of manifests on this node, and follow its changes',
+    summary: 'serve the Services of a cluster, or of a directory of manifests, on this node, and follow their changes',
     flags: FLAGS.map((flag) => flag.name),
     examples: [
+      'sluice agent --config /var/lib/kube-proxy/config.conf --hostname-override node-a',
+      'sluice agent --kubeconfig /etc/kubernetes/sluice.conf --api-server https://192.0.2.1:6443,https://192.0.2.2:6443',
       'sluice agent --manifests /etc/sluice/manifests',
       'sluice agent --manifests DIR --hostname-override node-a --devices eth0,eth1 --service-cidr 10.96.0.0/12,fd00:96::/108',
       'sluice agent --config /etc/sluice/config.yaml --socket host-only',

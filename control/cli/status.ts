@@ -35,11 +35,36 @@ function* headed(titles: readonly string[], rows: readonly (readonly string[])[]
   );
 }
 
-function sourceText({ source }: AgentStatus): string {
-  const ignored = Object.entries(source.ignored).map(([kind, count]) => `${count} ${printable(kind)}`);
-  const rest = ignored.length === 0 ? '' : `; not ours: ${ignored.join(', ')}`;
+/** Where the objects come from, as a label and a sentence. */
+function sourcePair({ source }: AgentStatus): Pairs[number] {
   const read = source.synced ? '' : ', first read not done';
-  return `${printable(source.manifests)}: ${source.files} files, ${source.services} Services, ${source.endpointSlices} EndpointSlices${rest}${read}`;
+  const objects = `${source.services} Services, ${source.endpointSlices} EndpointSlices`;
+  if (source.apiServer !== null) {
+    const { server, servers, identity } = source.apiServer;
+    const others = servers.length > 1 ? `, one of ${servers.length}` : '';
+    return ['API server', `${printable(server)}${others}, by ${printable(identity)}: ${objects}${read}`];
+  }
+  const { directory = '', files = 0, ignored = {} } = source.manifests ?? {};
+  const kinds = Object.entries(ignored).map(([kind, count]) => `${count} ${printable(kind)}`);
+  const rest = kinds.length === 0 ? '' : `; not ours: ${kinds.join(', ')}`;
+  return ['manifests', `${printable(directory)}: ${files} files, ${objects}${rest}${read}`];
+}
+
+function* resourceLines({ source }: AgentStatus): Generator<string> {
+  const numbers = ['RECONNECTS', 'RELISTS', 'ERRORS', 'BROKEN', 'LATE'];
+  yield* headed(
+    ['RESOURCE', 'SYNCED', 'BY', 'WATCHED', 'VERSION', 'HEARD', ...numbers],
+    (source.apiServer?.resources ?? []).map((one) => [
+      one.resource,
+      one.synced ? 'yes' : 'no',
+      one.how,
+      one.connected ? 'yes' : 'no',
+      printable(one.resourceVersion ?? '-'),
+      one.heardMs === null ? 'never' : `${durationText(one.heardMs / 1000)} ago`,
+      ...[one.reconnects, one.relists, one.errors, one.broken, one.late].map(String),
+    ]),
+    numbers,
+  );
 }
 
 function nodeText({ node }: AgentStatus): string {
@@ -59,7 +84,7 @@ function agentPairs(status: AgentStatus): Pairs {
   return [
     ['node', nodeText(status)],
     ['NodePorts on', status.node.nodePortAddresses.join(', ') || 'no address'],
-    ['manifests', sourceText(status)],
+    sourcePair(status),
     ['in the maps', `${loop.services} Services after ${loop.turns} turns, drift found ${loop.drifts} times`],
     ['changes', changesText(status)],
   ];
@@ -130,6 +155,7 @@ function* runningLines(status: AgentStatus, now: number): Generator<string> {
   ];
   const { datapath } = status;
   yield* pairs(datapath === undefined ? head : [...head, ...datapathPairs(datapath)]);
+  yield* resourceLines(status);
   if (datapath !== undefined) {
     yield* datapathLines(datapath);
     yield* fillLines(datapath.maps);
