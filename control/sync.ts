@@ -94,7 +94,9 @@ export function heldEntries(state: SyncState): ReadonlyMap<string, number> | und
   const { held, plan } = state.known;
   const counts = new Map<string, number>();
   for (const family of FAMILIES) {
-    for (const [name, entries] of Object.entries(held.entries[family])) counts.set(`${name}${family}`, entries.size);
+    const { frontends, backends, addresses, source_ranges } = held.entries[family];
+    const sizes = { frontends: frontends.size, backends: backends.used, addresses: addresses.size, source_ranges: source_ranges.size };
+    for (const [name, size] of Object.entries(sizes)) counts.set(`${name}${family}`, size);
   }
   counts.set('slots', held.slots - plan.runs.gaps.reduce((sum, { count }) => sum + count, 0));
   return counts;

@@ -290,6 +290,23 @@ describe('agent', () => {
     agent.close();
   });
 
+  it('counts what is in the maps that it decides about', () => {
+    const maps = memoryMaps(SIZES);
+    const { given, source } = parts(maps);
+    const agent = openAgent(given);
+    source.put(service('web'), webSlice('10.244.1.5', '10.244.1.6'));
+    advance(0);
+    const counts = () => ['frontends4', 'backends4', 'frontends6', 'slots'].map((map) => agent.entries()?.get(map));
+    assert.deepEqual(counts(), [1, 2, 0, 2]);
+    source.put(webSlice('10.244.1.6'));
+    advance(0);
+    assert.deepEqual(counts().slice(0, 2), [1, 1]);
+    source.remove('Service', 'default/web');
+    advance(0);
+    assert.deepEqual(counts().slice(0, 2), [0, 0]);
+    agent.close();
+  });
+
   it('names the Service port behind each frontend id', () => {
     const maps = memoryMaps(SIZES);
     const { given, source } = parts(maps);

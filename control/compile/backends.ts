@@ -12,6 +12,8 @@ export interface BackendEntries extends Iterable<[number, Backend4]> {
   equals(id: number, entry: Backend4): boolean;
   /** enum backend_flag; 0 where there is no entry. */
   flags(id: number): number;
+  /** How many are in use: entries with a flag. An id that is free again keeps its entry for the generation's sake. */
+  readonly used: number;
 }
 
 /** No entries yet; ids are below `limit`. */
@@ -29,14 +31,19 @@ export function backendEntries(limit: number): BackendEntries {
     return { address, port: ports[id]!, protocol: protocols[id]!, flags: flags[id]!, generation: generations[id]! };
   }
 
+  let used = 0;
   return {
     get,
+    get used() {
+      return used;
+    },
     set(id, entry) {
       // Without holes: an array with holes would become a table.
       while (addresses.length < id) addresses.push('');
       addresses[id] = entry.address;
       ports[id] = entry.port;
       protocols[id] = entry.protocol;
+      used += Number(entry.flags !== 0) - Number(flags[id] !== 0);
       flags[id] = entry.flags;
       generations[id] = entry.generation;
     },
