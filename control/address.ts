@@ -33,6 +33,20 @@ function parseQuad(text: string): number {
   return octets === 4 ? value : -1;
 }
 
+/** The 32-bit number of IPv4 text; -1 where it is none. */
+export function quadOf(address: Address): number {
+  return parseQuad(address);
+}
+
+function digits(octet: number): number {
+  return octet > 99 ? 3 : octet > 9 ? 2 : 1;
+}
+
+/** Is this text of the number without leading zeros? */
+function isCanonicalQuad(text: string, value: number): boolean {
+  return text.length === 3 + digits(value >>> 24) + digits((value >>> 16) & 255) + digits((value >>> 8) & 255) + digits(value & 255);
+}
+
 /** Dotted quad of a 32-bit number. */
 export function quadText(value: number): Address {
   return `${value >>> 24}.${(value >>> 16) & 255}.${(value >>> 8) & 255}.${value & 255}`;
@@ -94,7 +108,8 @@ function groupsText(groups: readonly number[]): Address {
 /** Canonical text of an address; IPv4-mapped IPv6 becomes IPv4. Undefined where the text is no address. */
 export function parseAddress(text: string): Address | undefined {
   const quad = parseQuad(text);
-  if (quad >= 0) return quadText(quad);
+  // The text itself where it can be: a copy of each would cost a big cluster megabytes.
+  if (quad >= 0) return isCanonicalQuad(text, quad) ? text : quadText(quad);
   // 45: the longest spelling, eight groups with a dotted quad at the end.
   if (text.length > 45) return undefined;
   const groups = parseIPv6(text);
@@ -151,19 +166,31 @@ export function prefixParts(prefix: Prefix): { address: Address; bytes: Uint8Arr
   return { address, bytes: addressBytes(address), length: Number(prefix.slice(slash + 1)) };
 }
 
+/** The first `length` of 32 bits set, as a signed number. */
+function mask32(length: number): number {
+  return length === 0 ? 0 : -1 << (32 - length);
+}
+
+function insideBytes(network: Uint8Array, length: number, bytes: Uint8Array): boolean {
+  const whole = length >> 3;
+  for (let i = 0; i < whole; i++) if (network[i] !== bytes[i]) return false;
+  const mask = 0xff00 >> (length & 7);
+  return ((bytes[whole] ?? 0) & mask & 255) === (network[whole] ?? 0);
+}
+
 /** A question asked often, prepared once: is an address inside one of the prefixes? */
 export function insideOf(prefixes: readonly Prefix[]): (address: Address) => boolean {
   const networks = prefixes.map(prefixParts);
+  const quads = networks
+    .filter(({ bytes }) => bytes.length === 4)
+    .map(({ address, length }) => ({ network: parseQuad(address) | 0, mask: mask32(length) }));
+  const others = networks.filter(({ bytes }) => bytes.length !== 4);
   return (address) => {
-    if (networks.length === 0) return false;
+    const quad = parseQuad(address);
+    if (quad >= 0) return quads.some(({ network, mask }) => (quad & mask) === network);
+    if (others.length === 0) return false;
     const bytes = addressBytes(address);
-    return networks.some((network) => {
-      if (network.bytes.length !== bytes.length) return false;
-      const whole = network.length >> 3;
-      for (let i = 0; i < whole; i++) if (network.bytes[i] !== bytes[i]) return false;
-      const mask = 0xff00 >> (network.length & 7);
-      return ((bytes[whole] ?? 0) & mask & 255) === (network.bytes[whole] ?? 0);
-    });
+    return others.some((network) => insideBytes(network.bytes, network.length, bytes));
   };
 }
 

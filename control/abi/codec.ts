@@ -1,7 +1,7 @@
 // How does a value become bytes of a map and back? The primitives that layout.gen.ts is made of: byte orders, ranges,
 // addresses as text, enums as names. Host order is little-endian on every machine this runs on.
 
-import { addressBytes, addressText } from '../address.ts';
+import { addressBytes, addressText, quadOf } from '../address.ts';
 import type { Address } from '../model/model.ts';
 
 /** A fixed layout: size bytes at an offset of a DataView. */
@@ -68,9 +68,9 @@ function viewed(view: DataView, at: number, length: number): Uint8Array {
 export const addr4: Codec<Address> = {
   size: 4,
   encode(value, view, at) {
-    const bytes = addressBytes(value);
-    if (bytes.length !== 4) throw new RangeError(`${value} is not an IPv4 address`);
-    for (let i = 0; i < 4; i++) view.setUint8(at + i, bytes[i]!);
+    const quad = quadOf(value);
+    if (quad < 0) throw new RangeError(`${value} is not an IPv4 address`);
+    view.setUint32(at, quad);
   },
   decode: (view, at) => `${view.getUint8(at)}.${view.getUint8(at + 1)}.${view.getUint8(at + 2)}.${view.getUint8(at + 3)}`,
 };

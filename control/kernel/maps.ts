@@ -166,12 +166,13 @@ function typedMap<K, V>(calls: MapCalls, fd: number, layout: MapLayout<K, V>): T
       const most = Math.min(CHUNK, entries.length);
       const keys = new Uint8Array(most * key.size);
       const values = new Uint8Array(most * stride);
+      const [keysView, valuesView] = [viewOf(keys), viewOf(values)];
       for (let done = 0; done < entries.length; done += most) {
         const count = Math.min(most, entries.length - done);
         for (let i = 0; i < count; i++) {
-          const [given, entry] = entries[done + i]!;
-          key.encode(given, viewOf(keys), i * key.size);
-          value.encode(entry, viewOf(values), i * stride);
+          const entry = entries[done + i]!;
+          key.encode(entry[0], keysView, i * key.size);
+          value.encode(entry[1], valuesView, i * stride);
         }
         const [some, theirs] = [keys.subarray(0, count * key.size), values.subarray(0, count * stride)];
         ask('set', name, () => calls.mapUpdateBatch(fd, some, theirs, count, MODES.any), done);
@@ -180,9 +181,10 @@ function typedMap<K, V>(calls: MapCalls, fd: number, layout: MapLayout<K, V>): T
     deleteMany(given) {
       const most = Math.min(CHUNK, given.length);
       const keys = new Uint8Array(most * key.size);
+      const keysView = viewOf(keys);
       for (let done = 0; done < given.length; done += most) {
         const count = Math.min(most, given.length - done);
-        for (let i = 0; i < count; i++) key.encode(given[done + i]!, viewOf(keys), i * key.size);
+        for (let i = 0; i < count; i++) key.encode(given[done + i]!, keysView, i * key.size);
         ask('delete', name, () => calls.mapDeleteBatch(fd, keys.subarray(0, count * key.size), count), done);
       }
     },

@@ -5,6 +5,8 @@ import type { Problem } from './model.ts';
 /** Problems kept of one object; what exceeds them is counted in one more. */
 const PROBLEMS_SHOWN = 16;
 
+const NONE: readonly Problem[] = [];
+
 /** The complaints about one object. */
 export interface Complaints {
   /** Takes note of one; `field` is its path, `reason` a CamelCase word, `message` a sentence. */
@@ -32,6 +34,7 @@ export function complaintsAbout(object: string, origin: string | undefined): Com
       return count;
     },
     problems() {
+      if (count === 0) return NONE;
       if (count <= kept.length) return kept;
       return [...kept, problem(undefined, 'MoreProblems', `${count - kept.length} more problems of this object are not listed`)];
     },

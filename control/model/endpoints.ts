@@ -59,15 +59,21 @@ function byAddressAndPort(a: Candidate, b: Candidate): number {
  * equals the local one, then the one of the slice whose key sorts first.
  */
 export function joinEndpoints(offers: Offers, portName: string, protocol: string, nodeName: string): Candidate[] {
-  const found = new Map<string, Candidate>();
+  const found: Candidate[] = [];
   for (const { slice, port } of offers.get(offerKey(portName, protocol)) ?? []) {
     for (const endpoint of slice.endpoints) {
       const { address, serving } = endpoint;
-      const candidate = { endpoint, backend: { address, port, local: endpoint.nodeName === nodeName, serving } };
-      const identity = `${port} ${address}`;
-      const other = found.get(identity);
-      if (other === undefined || rank(candidate) > rank(other)) found.set(identity, candidate);
+      found.push({ endpoint, backend: { address, port, local: endpoint.nodeName === nodeName, serving } });
     }
   }
-  return [...found.values()].sort(byAddressAndPort);
+  // Stable: of equals the one whose slice comes first stays first.
+  found.sort(byAddressAndPort);
+  let last = 0;
+  for (let i = 1; i < found.length; i++) {
+    const one = found[i]!;
+    if (byAddressAndPort(one, found[last]!) !== 0) found[++last] = one;
+    else if (rank(one) > rank(found[last]!)) found[last] = one;
+  }
+  found.length = Math.min(found.length, last + 1);
+  return found;
 }

@@ -23,6 +23,7 @@ export interface Choice {
 }
 
 const NONE: readonly Candidate[] = [];
+const NO_BACKENDS: readonly Backend[] = [];
 
 function isReady({ endpoint }: Candidate): boolean {
   return endpoint.ready;
@@ -32,10 +33,15 @@ function isLeaving({ endpoint }: Candidate): boolean {
   return endpoint.serving && endpoint.terminating;
 }
 
+/** The list itself where all of it is kept. */
+function filtered(candidates: readonly Candidate[], keeps: (candidate: Candidate) => boolean): readonly Candidate[] {
+  return candidates.every(keeps) ? candidates : candidates.filter(keeps);
+}
+
 /** Ready endpoints; where there are none at all, those that terminate and still serve. */
 function usable(candidates: readonly Candidate[]): readonly Candidate[] {
-  const ready = candidates.filter(isReady);
-  return ready.length > 0 ? ready : candidates.filter(isLeaving);
+  const ready = filtered(candidates, isReady);
+  return ready.length > 0 ? ready : filtered(candidates, isLeaving);
 }
 
 /** Keeps those hinted for this place, if every one of them has a hint and at least one names it; undefined: hints do not apply. */
@@ -49,36 +55,39 @@ function hintedFor(
   return here.length > 0 ? here : undefined;
 }
 
-function clusterEndpoints(candidates: readonly Candidate[], node: NodeFacts): readonly Candidate[] {
-  const ready = candidates.filter(isReady);
-  // Row 2.1: the fallback ignores topology.
-  if (ready.length === 0) return candidates.filter(isLeaving);
+/** Of the usable endpoints: topology counts among ready ones only (2.1: the fallback ignores it). */
+function clusterEndpoints(anywhere: readonly Candidate[], node: NodeFacts): readonly Candidate[] {
+  if (anywhere.length === 0 || !isReady(anywhere[0]!)) return anywhere;
   return (
-    hintedFor(ready, node.name, (endpoint) => endpoint.nodeHints) ?? hintedFor(ready, node.zone, (endpoint) => endpoint.zoneHints) ?? ready
+    hintedFor(anywhere, node.name, (endpoint) => endpoint.nodeHints) ??
+    hintedFor(anywhere, node.zone, (endpoint) => endpoint.zoneHints) ??
+    anywhere
   );
 }
 
-function wantsZone(candidates: readonly Candidate[], node: NodeFacts): boolean {
-  const ready = node.zone === undefined ? candidates.filter(isReady) : NONE;
-  return ready.length > 0 && ready.every(({ endpoint }) => endpoint.zoneHints.length > 0);
+function wantsZone(anywhere: readonly Candidate[], node: NodeFacts): boolean {
+  if (node.zone !== undefined || anywhere.length === 0) return false;
+  return anywhere.every((candidate) => isReady(candidate) && candidate.endpoint.zoneHints.length > 0);
 }
 
-function backends(candidates: readonly Candidate[]): Backend[] {
-  return candidates.map(({ backend }) => backend);
+function backends(candidates: readonly Candidate[]): readonly Backend[] {
+  return candidates.length === 0 ? NO_BACKENDS : candidates.map(({ backend }) => backend);
 }
 
 /** Chooses for one Service port of one family. The order of the candidates is kept. */
 export function chooseEndpoints(candidates: readonly Candidate[], policies: Policies, node: NodeFacts): Choice {
   const { internalLocal, externalLocal, external } = policies;
+  const anywhere = usable(candidates);
   // C serves external traffic under Local policy too: the short circuit from pods and from the node itself (0.1).
-  const cluster = !internalLocal || external ? clusterEndpoints(candidates, node) : NONE;
+  const cluster = !internalLocal || external ? clusterEndpoints(anywhere, node) : NONE;
   const local = internalLocal || (externalLocal && external) ? usable(candidates.filter(({ backend }) => backend.local)) : NONE;
-  const chosen = new Set([...cluster, ...local]);
+  const all = cluster.length === candidates.length;
+  const chosen = all ? undefined : new Set([...cluster, ...local]);
   return {
-    hasEndpoints: usable(candidates).length > 0,
+    hasEndpoints: anywhere.length > 0,
     cluster: backends(cluster),
     local: backends(local),
-    draining: backends(candidates.filter((candidate) => !chosen.has(candidate))),
-    zoneMissing: wantsZone(candidates, node),
+    draining: chosen === undefined ? NO_BACKENDS : backends(candidates.filter((candidate) => !chosen.has(candidate))),
+    zoneMissing: wantsZone(anywhere, node),
   };
 }

@@ -4,7 +4,17 @@
 import { familyOf } from '../address.ts';
 import { type Complaints, complaintsAbout, shown } from '../model/complaints.ts';
 import type { Family } from '../model/model.ts';
-import { booleanMember, isIntegerWithin, listMember, member, readUid, readUnicast, stringMember } from './fields.ts';
+import {
+  booleanMember,
+  isIntegerWithin,
+  listMember,
+  member,
+  type Path,
+  readUid,
+  readUnicast,
+  sharedTexts,
+  stringMember,
+} from './fields.ts';
 import type { Endpoint, EndpointSlice, SlicePort } from './objects.ts';
 import { SERVICE_PROXY_NAME } from './service.ts';
 
@@ -12,6 +22,7 @@ const SERVICE_NAME = 'kubernetes.io/service-name';
 const TRIGGER_TIME = 'endpoints.kubernetes.io/last-change-trigger-time';
 export const HEADLESS = 'service.kubernetes.io/headless';
 const NONE: readonly string[] = [];
+const nodeNames = sharedTexts();
 
 /**
  * An absent port name is the unnamed port and an absent protocol is TCP, as the API server would have filled them in; a name that is
@@ -38,34 +49,40 @@ function readPort(value: unknown, path: string, complaints: Complaints): SlicePo
   return undefined;
 }
 
-function readHints(hints: unknown, name: string, path: string, complaints: Complaints): readonly string[] {
-  const given = listMember(hints, name, `${path}.${name}`, complaints);
+/** The list itself where nothing of it was dropped: one that grew has room to spare, and a big cluster has many. */
+function present<T>(list: readonly (T | undefined)[]): readonly T[] {
+  return list.includes(undefined) ? list.filter((one) => one !== undefined) : (list as readonly T[]);
+}
+
+function readHints(hints: unknown, name: string, path: Path, complaints: Complaints): readonly string[] {
+  if (hints === undefined) return NONE;
+  const given = listMember(hints, name, () => `${path()}.hints.${name}`, complaints);
   if (given.length === 0) return NONE;
   return given.map((hint) => member(hint, 'name')).filter((hint) => typeof hint === 'string');
 }
 
-function readEndpoint(value: unknown, family: Family, path: string, complaints: Complaints): Endpoint | undefined {
+function readEndpoint(value: unknown, family: Family, path: Path, complaints: Complaints): Endpoint | undefined {
   // Row 1.7: only the first address counts.
-  const first = listMember(value, 'addresses', `${path}.addresses`, complaints)[0];
+  const first = listMember(value, 'addresses', () => `${path()}.addresses`, complaints)[0];
   const read = readUnicast(first);
   const wrong = 'wrong' in read ? read.wrong : familyOf(read.address) === family ? undefined : `${read.address} is not of IPv${family}`;
   if ('wrong' in read || wrong !== undefined) {
-    complaints.add(`${path}.addresses[0]`, 'InvalidAddress', `${wrong}; this endpoint is dropped`);
+    complaints.add(`${path()}.addresses[0]`, 'InvalidAddress', `${wrong}; this endpoint is dropped`);
     return undefined;
   }
   const conditions = member(value, 'conditions');
   const hints = member(value, 'hints');
   const condition = (name: string, fallback: boolean): boolean =>
-    booleanMember(conditions, name, fallback, `${path}.conditions.${name}`, complaints);
+    booleanMember(conditions, name, fallback, () => `${path()}.conditions.${name}`, complaints);
   return {
     address: read.address,
-    nodeName: stringMember(value, 'nodeName', `${path}.nodeName`, complaints),
+    nodeName: nodeNames.shared(stringMember(value, 'nodeName', () => `${path()}.nodeName`, complaints)),
     // Row 1.6: the defaults of absent conditions.
     ready: condition('ready', true),
     serving: condition('serving', true),
     terminating: condition('terminating', false),
-    nodeHints: readHints(hints, 'forNodes', `${path}.hints`, complaints),
-    zoneHints: readHints(hints, 'forZones', `${path}.hints`, complaints),
+    nodeHints: readHints(hints, 'forNodes', path, complaints),
+    zoneHints: readHints(hints, 'forZones', path, complaints),
   };
 }
 
@@ -93,12 +110,10 @@ export function parseEndpointSlice(value: unknown, namespace: string, name: stri
   const ignored = !known || owner === undefined || owner === '' || member(labels, HEADLESS) !== undefined;
   const identity = { kind: 'EndpointSlice' as const, key, origin, uid: readUid(metadata), proxyName, family };
   if (ignored) return { ...identity, service: undefined, triggeredAt: 0, ports: [], endpoints: [], problems: complaints.problems() };
-  const ports = listMember(value, 'ports', 'ports', complaints)
-    .map((port, index) => readPort(port, `ports[${index}]`, complaints))
-    .filter((port) => port !== undefined);
-  const endpoints = listMember(value, 'endpoints', 'endpoints', complaints)
-    .map((endpoint, index) => readEndpoint(endpoint, family, `endpoints[${index}]`, complaints))
-    .filter((endpoint) => endpoint !== undefined);
+  const ports = present(listMember(value, 'ports', 'ports', complaints).map((port, i) => readPort(port, `ports[${i}]`, complaints)));
+  const endpoints = present(
+    listMember(value, 'endpoints', 'endpoints', complaints).map((one, i) => readEndpoint(one, family, () => `endpoints[${i}]`, complaints)),
+  );
   const triggeredAt = readTriggerTime(metadata);
   return { ...identity, service: `${namespace}/${owner}`, triggeredAt, ports, endpoints, problems: complaints.problems() };
 }

@@ -5,6 +5,11 @@ import { type AddressKind, addressKind, parseAddress } from '../address.ts';
 import { type Complaints, shown } from '../model/complaints.ts';
 import type { Address } from '../model/model.ts';
 
+/** A field's path, made only where somebody complains: a big cluster has a million fields. */
+export type Path = () => string;
+
+const NONE: readonly unknown[] = [];
+
 /** An own member of a mapping; undefined where the value is no mapping, has no such member, or the member is null. */
 export function member(value: unknown, name: string): unknown {
   if (typeof value !== 'object' || value === null || Array.isArray(value) || !Object.hasOwn(value, name)) return undefined;
@@ -23,29 +28,55 @@ export function readUid(metadata: unknown): string {
 }
 
 /** A string member; anything else than a string is a complaint and undefined. */
-export function stringMember(value: unknown, name: string, path: string, complaints: Complaints): string | undefined {
+export function stringMember(value: unknown, name: string, path: string | Path, complaints: Complaints): string | undefined {
   const found = member(value, name);
   if (found === undefined || typeof found === 'string') return found;
-  complaints.add(path, 'InvalidValue', `${shown(found)} is not a string and is ignored`);
+  complaints.add(typeof path === 'string' ? path : path(), 'InvalidValue', `${shown(found)} is not a string and is ignored`);
   return undefined;
 }
 
 /** A boolean member; anything else than a boolean is a complaint and the default. */
-export function booleanMember(value: unknown, name: string, fallback: boolean, path: string, complaints: Complaints): boolean {
+export function booleanMember(value: unknown, name: string, fallback: boolean, path: string | Path, complaints: Complaints): boolean {
   const found = member(value, name);
   if (found === undefined) return fallback;
   if (typeof found === 'boolean') return found;
-  complaints.add(path, 'InvalidValue', `${shown(found)} is neither true nor false; ${fallback} is used`);
+  complaints.add(
+    typeof path === 'string' ? path : path(),
+    'InvalidValue',
+    `${shown(found)} is neither true nor false; ${fallback} is used`,
+  );
   return fallback;
 }
 
 /** A list member; absent is empty, anything else than a list is a complaint and empty. */
-export function listMember(value: unknown, name: string, path: string, complaints: Complaints): readonly unknown[] {
+export function listMember(value: unknown, name: string, path: string | Path, complaints: Complaints): readonly unknown[] {
   const found = member(value, name);
-  if (found === undefined) return [];
+  if (found === undefined) return NONE;
   if (Array.isArray(found)) return found;
-  complaints.add(path, 'InvalidValue', `${shown(found)} is not a list and is ignored`);
+  complaints.add(typeof path === 'string' ? path : path(), 'InvalidValue', `${shown(found)} is not a list and is ignored`);
   return [];
+}
+
+/** Texts that come again and again are kept once. */
+export interface SharedTexts {
+  shared(text: string | undefined): string | undefined;
+}
+
+/** Texts remembered at most; then it begins anew. */
+const TEXTS = 16_384;
+
+export function sharedTexts(): SharedTexts {
+  const known = new Map<string, string>();
+  return {
+    shared(text) {
+      if (text === undefined) return undefined;
+      const found = known.get(text);
+      if (found !== undefined) return found;
+      if (known.size >= TEXTS) known.clear();
+      known.set(text, text);
+      return text;
+    },
+  };
 }
 
 /** An integer within bounds? The check that stands before every narrowing. */
