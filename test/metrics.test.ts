@@ -2,6 +2,7 @@
 // that an agent of 10,000 Services can pay.
 
 import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
 import { describe, it } from 'node:test';
 import type { Registry } from 'prom-client';
 import { type Flow4, FlowFlag, Hook, Verdict } from '../control/abi/layout.gen.ts';
@@ -53,7 +54,8 @@ function nodeMetrics(registry: Registry, more: Partial<NodeView> = {}) {
     flows: () => undefined,
     snatPorts: () => undefined,
     serviceOf: () => undefined,
-    events: () => undefined,
+    resources: () => [{ resource: 'services', connected: true, reconnects: 2, relists: 1, errors: 3 }],
+    events: () => ({ sent: 1, repeated: 2, limited: 3, lost: 4, refused: 5 }),
     ...more,
   });
   return maps;
@@ -199,6 +201,12 @@ describe('our own metrics', () => {
     assert.deepEqual([value('sluice_kernel_refusals_total'), value('sluice_map_drifts_total')], [1, 0]);
     assert.equal(value('sluice_problems', { reason: 'VIPConflict' }), 2);
     assert.deepEqual([value('sluice_map_entries', { map: 'flows4' }), value('sluice_map_max_entries', { map: 'flows4' })], [5, 8]);
+    const resource = { resource: 'services' };
+    const source = ['connected', 'reconnects_total', 'relists_total', 'errors_total'].map((name) =>
+      value(`sluice_source_${name}`, resource),
+    );
+    assert.deepEqual(source, [1, 2, 1, 3]);
+    assert.deepEqual([value('sluice_events_total', { outcome: 'repeated' }), value('sluice_events_total', { outcome: 'lost' })], [2, 4]);
     assert.ok(value('process_resident_memory_bytes')! > 1e6);
   });
 
@@ -380,6 +388,19 @@ describe('metricsBindAddress', () => {
       assert.equal(/_total$/.test(name), type === 'counter' || name === 'kubeproxy_sync_proxy_rules_no_local_endpoints_total', name);
       assert.ok(help.length > 10, name);
     }
+  });
+
+  it('every metric is in docs/metrics.md under its type, and nothing else is', async () => {
+    const registry = openRegistry();
+    proxyMetrics(registry);
+    nodeMetrics(registry);
+    const text = readFileSync(new URL('../docs/metrics.md', import.meta.url), 'utf8');
+    const written = new Map<string, string>();
+    for (const [, names, type] of text.matchAll(/^\| (`[a-z_`, ]+`) \| (counter|gauge|histogram|) ?\|/gm))
+      for (const [, name] of names!.matchAll(/`([a-z_]+)`/g)) written.set(name!, type!);
+    const families = readExposition((await ask('/metrics', registry)).body);
+    const shown = [...families].map(([name, { type }]) => `${name} ${written.get(name) === '' ? '' : type}`);
+    assert.deepEqual([...written].map(([name, type]) => `${name} ${type}`).sort(), shown.sort());
   });
 
   it('this test’s reader sees what Prometheus would not take', () => {

@@ -8,7 +8,7 @@ import type { Datapath } from '../kernel/datapath.ts';
 import type { Problem } from '../model/model.ts';
 import { nodePortAddresses } from '../model/node.ts';
 import { type Announcements, openAnnouncements } from '../observe/announcements.ts';
-import { type EventSink, openRecorder, type Recorder } from '../observe/events.ts';
+import { openRecorder, type Recorder } from '../observe/events.ts';
 import { type Health, healthPages, isHealthy, isReady, type Readiness } from '../observe/health.ts';
 import { type HealthPorts, openHealthPorts } from '../observe/health-ports.ts';
 import { type Listener, openListener, type Place, placeText, type Respond } from '../observe/listener.ts';
@@ -18,13 +18,12 @@ import { openNodeMetrics } from '../observe/node-metrics.ts';
 import { type MeasuredSlice, openProxyMetrics } from '../observe/proxy-metrics.ts';
 import type { Objects, Source } from '../source/objects.ts';
 import { openFill } from './fill.ts';
+import type { ChosenSource } from './source.ts';
 import type { Upkeep } from './upkeep.ts';
 
 export interface ObservationParts {
   readonly config: Config;
-  readonly source: Source;
-  /** Undefined: the objects come from no API server, and nobody is told of Events. */
-  readonly events: EventSink | undefined;
+  readonly chosen: Pick<ChosenSource, 'source' | 'events' | 'status'>;
   readonly log: Log;
   readonly version: string;
   /** ms since the epoch. */
@@ -85,7 +84,8 @@ function checkedAddresses({ nodePortAddresses: selection }: Config, { model }: A
 }
 
 /** Opens the pages. Throws BindError where a port is taken and bindAddressHardFail is set. */
-export async function openObservation({ config, source, events, log, version, startedAt }: ObservationParts): Promise<Observation> {
+export async function openObservation({ config, chosen, log, version, startedAt }: ObservationParts): Promise<Observation> {
+  const { source, events } = chosen;
   const eligible = openEligibility(source, config.nodeName);
   let agent: Agent | undefined;
   let datapath: Datapath | undefined;
@@ -138,6 +138,8 @@ export async function openObservation({ config, source, events, log, version, st
     flows: () => upkeep?.flows(),
     snatPorts: fill.snatPorts,
     serviceOf: (frontend) => agent?.serviceOf(frontend),
+    // One that this server does not have is missed by nobody.
+    resources: () => (chosen.status().apiServer?.resources ?? []).filter(({ how }) => how !== 'absent'),
     events: () => recorder?.counts(),
   });
 

@@ -146,9 +146,9 @@ export async function startAgent(start: Start): Promise<RunningAgent | undefined
   };
   try {
     const chosen = await openSource(config, start.version);
-    const { source, events } = chosen;
+    const { source } = chosen;
     closers.push(() => source.close());
-    const observation = await openObservation({ config, source, events, log, version: start.version, startedAt });
+    const observation = await openObservation({ config, chosen, log, version: start.version, startedAt });
     closers.push(() => observation.close());
     const node = openNode(native, options);
     closers.push(() => node.close());

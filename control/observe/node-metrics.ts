@@ -24,6 +24,15 @@ export interface Standing {
   readonly problems: readonly Problem[];
 }
 
+/** One resource of the API server, as it is followed. */
+export interface FollowedResource {
+  readonly resource: string;
+  readonly connected: boolean;
+  readonly reconnects: number;
+  readonly relists: number;
+  readonly errors: number;
+}
+
 export interface NodeView {
   readonly version: string;
   readonly standing: () => Standing;
@@ -36,6 +45,8 @@ export interface NodeView {
   readonly snatPorts: () => number | undefined;
   /** The Service behind a frontend id, `namespace/name`. */
   readonly serviceOf: (frontend: number) => string | undefined;
+  /** Empty: the source is no API server. */
+  readonly resources: () => readonly FollowedResource[];
   readonly events: () => EventCounts | undefined;
 }
 
@@ -189,6 +200,31 @@ export function openNodeMetrics(registry: Registry, view: NodeView): void {
     'Masqueraded flows to the backend that has most of them: no more than sluice_snat_ports can be',
     () => view.flows()?.masqueradesOfOne,
   );
+  new Gauge({
+    name: 'sluice_source_connected',
+    help: 'Whether a resource of the API server is watched now',
+    labelNames: ['resource'],
+    registers,
+    collect() {
+      for (const { resource, connected } of view.resources()) this.set({ resource }, connected ? 1 : 0);
+    },
+  });
+  for (const [what, help] of [
+    ['reconnects', 'Watches begun after the first'],
+    ['relists', 'Complete reads after the first'],
+    ['errors', 'Requests and watches that ended otherwise than they should'],
+  ] as const) {
+    new Counter({
+      name: `sluice_source_${what}_total`,
+      help,
+      labelNames: ['resource'],
+      registers,
+      collect() {
+        this.reset();
+        for (const followed of view.resources()) this.inc({ resource: followed.resource }, followed[what]);
+      },
+    });
+  }
   new Counter({
     name: 'sluice_events_total',
     help: 'Kubernetes Events by what became of them',
