@@ -17,7 +17,9 @@ import { adopt, type Clock, frontendNames, heldEntries, sync } from './sync.ts';
 const VERIFY_MS = 300_000;
 
 export interface AgentParts {
-  readonly config: Pick<Config, 'nodeName' | 'serviceCIDRs' | 'serviceProxyName' | 'detectLocal' | 'nodePortAddresses'> & Pace;
+  readonly config: Pick<Config, 'nodeName' | 'serviceCIDRs' | 'serviceProxyName' | 'detectLocal' | 'nodePortAddresses'> &
+    Partial<Pick<Config, 'externalIPs' | 'sourceRangesEverywhere'>> &
+    Pace;
   readonly source: Source;
   /** What the devices say now. */
   readonly addresses: () => DeviceAddresses;

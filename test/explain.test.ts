@@ -13,6 +13,7 @@ import { under } from './flows/hooks.ts';
 import { masquerade, masqueradeAll } from './flows/masquerade.ts';
 import { policy } from './flows/policy.ts';
 import { precedence } from './flows/precedence.ts';
+import { rangesEverywhere } from './flows/ranges.ts';
 import { shapes } from './flows/shapes.ts';
 import { sockets } from './flows/sockets.ts';
 import { openExplained } from './lib/explained.ts';
@@ -23,6 +24,7 @@ import { placeOf } from './lib/walk.ts';
 const manifests = fileURLToPath(new URL('./flows/manifests', import.meta.url));
 const packets = openExplained(manifests, { hooks: { tc: true, socket: 'off' } });
 const calls = openExplained(manifests, { hooks: { tc: true, socket: 'on' } });
+const guarding = openExplained(manifests, { hooks: { tc: true, socket: 'off' }, sourceRangesEverywhere: true });
 const masquerading = openExplained(manifests, { hooks: { tc: true, socket: 'off' }, masqueradeAll: true });
 
 /** As the plan runner has them: what is not plain it does not answer. */
@@ -75,6 +77,8 @@ describe('explain says what the flow tables say', () => {
   for (const flow of expand(masqueradeAll).filter((one) => one.shape === undefined))
     test(`explain: ${titleOf(flow)}`, () => assertSays(masquerading.explain(flow), flow));
 
+  for (const flow of expand(rangesEverywhere)) test(`explain: ${titleOf(flow)}`, () => assertSays(guarding.explain(flow), flow));
+
   test('what the socket hook leaves alone is decided by the packets, and both are shown', () => {
     const left = rows.filter((flow) => flow.verdict === 'PASS_ABSTAIN');
     assert.ok(left.length > 0);
@@ -98,6 +102,23 @@ describe('explain says what the flow tables say', () => {
       else assert.deepEqual(calls.explain(flow).verdicts.length > 0, true);
     }
   });
+});
+
+test('a node port on loopback is not served where source ranges hold everywhere (7.4)', () => {
+  const world = openExplained(manifests, { hooks: { tc: true, socket: 'on' }, sourceRangesEverywhere: true });
+  const flow: Case = {
+    name: '',
+    rows: '7.4',
+    at: 'socket',
+    from: 'nodeA',
+    to: '',
+    family: 4,
+    protocol: 'tcp',
+    address: '127.0.0.1',
+    port: 30018,
+  };
+  assert.deepEqual([world.explain(flow).verdicts, world.explain(flow).outcome], [['PASS_ABSTAIN'], 'passed']);
+  assert.deepEqual(calls.explain(flow).outcome, 'served');
 });
 
 describe('why it is no frontend', () => {

@@ -131,6 +131,69 @@ describe('which frontends a Service port has', () => {
     assert.deepEqual(reasons(model), ['NoClusterIPOfFamily'], 'the IPv6 one is not served: the Service has no IPv6');
   });
 
+  describe("external IPs are the operator's to allow (3.7)", () => {
+    const spec = { externalIPs: ['192.0.2.7', '198.51.100.7', '10.96.0.10'] };
+    const built = (externalIPs: ModelOptions['externalIPs'], more: Raw = {}) =>
+      build([service('web', { ...spec, ...more }), slice('web', 's', [])], HERE, externalIPs === undefined ? {} : { externalIPs });
+    const told = (model: Model) => model.problems.filter(({ object }) => object === 'Service default/web');
+
+    it('all of them where nothing is said', () =>
+      assert.deepEqual(text(onlyPort(built(undefined))).slice(1), ['ExternalIP 192.0.2.7 80', 'ExternalIP 198.51.100.7 80']));
+    it('none where they are switched off, each told once, and what is its ClusterIP stays that', () => {
+      const model = built({ served: false, allowed: undefined });
+      assert.deepEqual(text(onlyPort(model)), ['ClusterIP 10.96.0.10 80']);
+      assert.deepEqual(
+        told(model).map(({ field, reason, message }) => [field, reason, message]),
+        ['192.0.2.7', '198.51.100.7'].map((address) => [
+          'spec.externalIPs',
+          'ExternalIPsOff',
+          `${address} is not served: external IPs are switched off by sluice.externalIPs`,
+        ]),
+      );
+    });
+    it('those of the networks that are allowed', () => {
+      const model = built({ served: true, allowed: ['192.0.2.0/24', '2001:db8::/32'] });
+      assert.deepEqual(text(onlyPort(model)), ['ClusterIP 10.96.0.10 80', 'ExternalIP 192.0.2.7 80']);
+      assert.deepEqual(
+        told(model).map(({ reason, message }) => [reason, /^198\.51\.100\.7 .*192\.0\.2\.0\/24, 2001:db8::\/32/.test(message)]),
+        [['ExternalIPNotAllowed', true]],
+      );
+    });
+    it('none where no network is allowed', () => assert.deepEqual(told(built({ served: true, allowed: [] })).length, 2));
+    it('a refused one brings no external policy with it', () => {
+      const policy = { externalTrafficPolicy: 'Local' };
+      assert.equal(onlyPort(built(undefined, policy)).externalLocal, true);
+      assert.equal(onlyPort(built({ served: false, allowed: undefined }, policy)).externalLocal, false);
+    });
+  });
+
+  it('source ranges hold everywhere where the operator says so (7.4)', () => {
+    const spec = {
+      loadBalancerSourceRanges: ['192.0.2.0/24'],
+      clusterIPs: ['10.96.0.10', 'fd00::a'],
+      ports: [{ port: 80, nodePort: 30_080 }],
+    };
+    const built = (sourceRangesEverywhere: boolean) =>
+      build([service('web', spec), slice('web', 's', [])], HERE, { sourceRangesEverywhere });
+    assert.deepEqual(
+      portsOf(built(true)).map((port) => port.sourceRangesEverywhere),
+      [true, true],
+    );
+    assert.deepEqual(
+      portsOf(built(false)).map((port) => port.sourceRangesEverywhere),
+      [false, false],
+    );
+    const open = built(true).problems.filter(({ reason }) => reason === 'NoSourceRangeOfFamily');
+    assert.match(
+      open.map(({ message }) => message).join(),
+      /^no range is of IPv6: its external addresses and node ports of that family are open/,
+    );
+    assert.deepEqual(
+      built(false).problems.filter(({ reason }) => reason === 'NoSourceRangeOfFamily'),
+      [],
+    );
+  });
+
   it('dual stack is two Service ports that know nothing of each other (1.12)', () => {
     const spec = {
       clusterIPs: ['10.96.0.10', 'fd00::a'],
@@ -255,8 +318,8 @@ describe('which endpoints belong to a Service port', () => {
     it(`two with one address and port: ${sentence} (1.8)`, () => {
       const model = build([
         service('web'),
-        slice('web', 's1', [endpoint('10.0.0.1', { conditions: first, targetRef: { name: '__proto__' } })]),
-        slice('web', 's2', [endpoint('10.0.0.1', { conditions: second, nodeName: 'here' })]),
+        slice('web', 's1', [endpoint('10.0.0.1', { conditions: first, targetRef: { kind: 'Pod', name: 'new' } })]),
+        slice('web', 's2', [endpoint('10.0.0.1', { conditions: second, nodeName: 'here', targetRef: { kind: 'Pod', name: 'ghost' } })]),
       ]);
       const port = onlyPort(model);
       assert.deepEqual([addresses(port.cluster).length, addresses(port.draining).length], cluster ? [1, 0] : [0, 1]);

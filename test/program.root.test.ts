@@ -2,7 +2,7 @@
 import { after, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { loadNative } from '../control/kernel/addon.ts';
-import { faulty, masqueradeAll, packets, shapes } from './flows/tables.ts';
+import { faulty, masqueradeAll, packets, rangesEverywhere, shapes } from './flows/tables.ts';
 import { takesContext } from './lib/early.ts';
 import { expand, titleOf } from './lib/flow.ts';
 import { histories } from './lib/histories.ts';
@@ -34,19 +34,22 @@ const runners = await Promise.all(
     hooks: early === undefined ? 'tc' : 'XDP, then tc',
     plain: await openProgramRunner(lab, { object, xdp: early, loopback, manifests, masqueradeAll: false }),
     masquerading: await openProgramRunner(lab, { object, xdp: early, loopback, manifests, masqueradeAll: true }),
+    guarding: await openProgramRunner(lab, { object, xdp: early, loopback, manifests, masqueradeAll: false, sourceRangesEverywhere: true }),
     teller: await openHistories(lab, { object, xdp: early, loopback, manifests, masqueradeAll: false }),
   })),
 );
 
 after(async () => {
-  for (const { plain, masquerading, teller } of runners) await Promise.all([plain, masquerading, teller].map((one) => one.close()));
+  for (const { plain, masquerading, guarding, teller } of runners)
+    await Promise.all([plain, masquerading, guarding, teller].map((one) => one.close()));
   lab.close();
 });
 
-for (const { hooks, plain, masquerading, teller } of runners) {
+for (const { hooks, plain, masquerading, guarding, teller } of runners) {
   for (const table of [...packets, shapes, faulty])
     for (const flow of expand(table)) test(`program, ${hooks}: ${titleOf(flow)}`, () => plain.check(flow));
   for (const flow of expand(masqueradeAll)) test(`program, ${hooks}: ${titleOf(flow)}`, () => masquerading.check(flow));
+  for (const flow of expand(rangesEverywhere)) test(`program, ${hooks}: ${titleOf(flow)}`, () => guarding.check(flow));
   for (const name of histories)
     for (const family of families)
       for (const protocol of ['tcp', 'udp'] as const)

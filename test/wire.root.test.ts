@@ -5,7 +5,7 @@ import { fileURLToPath } from 'node:url';
 import { nameOf } from '../control/abi/codec.ts';
 import { Hook, Verdict } from '../control/abi/layout.gen.ts';
 import { type Hooks, under } from './flows/hooks.ts';
-import { masqueradeAll, packets, sockets } from './flows/tables.ts';
+import { callsEverywhere, masqueradeAll, packets, rangesEverywhere, sockets } from './flows/tables.ts';
 import { type Agent, pinnedMaps, startAgent } from './lib/agent.ts';
 import { type Case, expand, type Table, titleOf } from './lib/flow.ts';
 import { type Lab, openLab } from './lib/netns.ts';
@@ -20,6 +20,7 @@ function inTurn(tables: readonly Table[], turn: number): Case[] {
 }
 
 const manifests = fileURLToPath(new URL('./flows/manifests', import.meta.url));
+const everywhere = fileURLToPath(new URL('./flows/everywhere.yaml', import.meta.url));
 
 /** A lab, an agent with these hooks and flags, and cases on it: those that nobody serves with these hooks are left out. */
 function wire(hooks: Hooks, flags: readonly string[], cases: readonly Case[]): void {
@@ -55,6 +56,8 @@ function wire(hooks: Hooks, flags: readonly string[], cases: readonly Case[]): v
 
 wire({ socket: 'off', xdp: false }, [], packets.flatMap(expand));
 wire({ socket: 'off', xdp: false }, ['--masquerade-all'], expand(masqueradeAll));
+wire({ socket: 'off', xdp: false }, ['--config', everywhere], inTurn([rangesEverywhere], 0));
+wire({ socket: 'on', xdp: false }, ['--config', everywhere], inTurn([rangesEverywhere, callsEverywhere], 1));
 wire({ socket: 'on', xdp: false }, [], expand(sockets));
 // The other combinations, each row once: what differs between families and protocols was just shown.
 wire({ socket: 'off', xdp: true }, [], inTurn([...packets, sockets], 0));

@@ -32,6 +32,11 @@ export function endpointName(address: Address, port: number): string {
   return address.includes(':') ? `[${address}]:${port}` : `${address}:${port}`;
 }
 
+/** kube-proxy: source ranges guard the load balancer's addresses, not node ports and external IPs, unless the operator says so (7.4). */
+function isGuarded(port: ServicePort, kind: FrontendKind): boolean {
+  return kind === 'LoadBalancer' || (port.sourceRangesEverywhere && kind !== 'ClusterIP');
+}
+
 function frontendFlags(port: ServicePort, kind: FrontendKind): number {
   const local = kind === 'ClusterIP' ? port.internalLocal : port.externalLocal;
   let flags = 0;
@@ -40,8 +45,7 @@ function frontendFlags(port: ServicePort, kind: FrontendKind): number {
   if (local) flags |= FrontendFlag.FRONTEND_LOCAL;
   if (port.hasEndpoints) flags |= FrontendFlag.FRONTEND_HAS_ENDPOINTS;
   if (port.affinitySeconds > 0) flags |= FrontendFlag.FRONTEND_AFFINITY;
-  // kube-proxy: source ranges guard the load balancer's addresses, not node ports and external IPs (7.4).
-  if (kind === 'LoadBalancer' && port.sourceRanges.length > 0) {
+  if (isGuarded(port, kind) && port.sourceRanges.length > 0) {
     flags |= FrontendFlag.FRONTEND_SOURCE_RANGES;
     if (port.selfAllowed) flags |= FrontendFlag.FRONTEND_SELF_ALLOWED;
   }
@@ -192,7 +196,7 @@ function fill(plan: Plan, part: FamilyPlan, port: CompiledPort, now: number): Re
     const refusal = claimFrontend(plan, part, port, frontend);
     if (refusal !== undefined) return refusal;
   }
-  const guarded = source.frontends.some((frontend) => frontend.kind === 'LoadBalancer');
+  const guarded = source.frontends.some((frontend) => isGuarded(source, frontend.kind));
   return guarded ? claimRanges(part, port) : undefined;
 }
 

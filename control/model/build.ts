@@ -18,6 +18,10 @@ export interface ModelOptions {
   /** Services and slices labelled service.kubernetes.io/service-proxy-name are ours only with this value (1.2). */
   readonly serviceProxyName: string | undefined;
   readonly detectLocal: DetectLocal;
+  /** Are external IPs served, and in which networks (3.7)? Undefined: all of them. */
+  readonly externalIPs?: { readonly served: boolean; readonly allowed: readonly Prefix[] | undefined };
+  /** Source ranges count for node ports and external IPs too (7.4). */
+  readonly sourceRangesEverywhere?: boolean;
 }
 
 /** What a Service became: a ModelService, or only Problems where it is refused or skipped. */
@@ -68,6 +72,32 @@ interface Context {
   readonly node: NodeFacts;
   readonly serviceProxyName: string | undefined;
   readonly inServiceCIDR: (address: Address) => boolean;
+  /** Why an external IP is not served; undefined: it is. */
+  readonly objectionTo: (externalIP: Address) => { readonly reason: string; readonly message: string } | undefined;
+  readonly sourceRangesEverywhere: boolean;
+}
+
+/** The operator's word on external IPs: whoever may write a Service could otherwise take any address to himself (CVE-2020-8554). */
+function objectionsOf({ externalIPs }: ModelOptions): Context['objectionTo'] {
+  if (externalIPs === undefined) return () => undefined;
+  const { served, allowed } = externalIPs;
+  if (!served) return () => ({ reason: 'ExternalIPsOff', message: 'external IPs are switched off by sluice.externalIPs' });
+  if (allowed === undefined) return () => undefined;
+  const isAllowed = insideOf(allowed);
+  const message = `it is in none of the networks of sluice.externalIPCIDRs, ${allowed.join(', ') || 'which are none'}`;
+  return (address) => (isAllowed(address) ? undefined : { reason: 'ExternalIPNotAllowed', message });
+}
+
+/** The Service without the external IPs that may not be served; what it has as another kind of address too stays. */
+function withoutRefused(service: Service, { objectionTo }: Context, complaints: Complaints): Service {
+  const others = new Set([...service.clusterIPs, ...service.loadBalancerIPs]);
+  const kept = service.externalIPs.filter((address) => {
+    const objection = objectionTo(address);
+    if (objection === undefined) return true;
+    if (!others.has(address)) complaints.add('spec.externalIPs', objection.reason, `${address} is not served: ${objection.message}`);
+    return false;
+  });
+  return kept.length === service.externalIPs.length ? service : { ...service, externalIPs: kept };
 }
 
 /** Drops endpoints that no packet can reach: an address inside a ServiceCIDR is a Service's, never a pod's. */
@@ -106,7 +136,7 @@ function isOverLimits(service: Service, families: readonly Addresses[], offers: 
 }
 
 /** What of the Service is not served, although the rest of it is. */
-function noteUnserved(service: Service, slices: readonly EndpointSlice[], complaints: Complaints): void {
+function noteUnserved(service: Service, slices: readonly EndpointSlice[], everywhere: boolean, complaints: Complaints): void {
   for (const [index, port] of service.ports.entries()) {
     if (port.protocol !== 'SCTP') continue;
     complaints.add(`spec.ports[${index}].protocol`, 'UnsupportedProtocol', `SCTP port ${port.port} is not served; the other ports are`);
@@ -118,9 +148,11 @@ function noteUnserved(service: Service, slices: readonly EndpointSlice[], compla
       `${address} is not served: the Service has no clusterIP of IPv${familyOf(address)}`,
     );
   }
-  for (const family of service.sourceRanges.length > 0 ? new Set(service.loadBalancerIPs.map(familyOf)) : []) {
+  const guarded = everywhere ? [...service.clusterIPs, ...service.loadBalancerIPs] : service.loadBalancerIPs;
+  for (const family of service.sourceRanges.length > 0 ? new Set(guarded.map(familyOf)) : []) {
     if (service.sourceRanges.some((range) => familyOf(range) === family)) continue;
-    const message = `no range is of IPv${family}: its load-balancer addresses of that family are open to everybody`;
+    const what = everywhere ? 'external addresses and node ports' : 'load-balancer addresses';
+    const message = `no range is of IPv${family}: its ${what} of that family are open to everybody`;
     complaints.add('spec.loadBalancerSourceRanges', 'NoSourceRangeOfFamily', message);
   }
   if (slices.length === 0) {
@@ -186,6 +218,7 @@ function buildPorts(service: Service, families: readonly Addresses[], offers: Of
         draining: choice.draining,
         affinitySeconds: service.affinitySeconds,
         sourceRanges,
+        sourceRangesEverywhere: context.sourceRangesEverywhere,
         selfAllowed,
       });
     }
@@ -197,19 +230,20 @@ function skip(problems: readonly Problem[]): Built {
   return problems.length === 0 ? SKIPPED : { result: undefined, problems, zoneMissing: false };
 }
 
-function buildService(service: Service, slices: readonly EndpointSlice[], context: Context): Built {
+function buildService(given: Service, slices: readonly EndpointSlice[], context: Context): Built {
   // Rows 1.1 and 1.2: another proxy's, or none of a proxy's business.
-  if (service.proxyName !== undefined && service.proxyName !== context.serviceProxyName) return skip([]);
-  if (service.refused) return skip(service.problems);
-  if (service.type === 'ExternalName' || service.headless) return skip([]);
-  const complaints = complaintsAbout(`Service ${service.key}`, service.origin);
+  if (given.proxyName !== undefined && given.proxyName !== context.serviceProxyName) return skip([]);
+  if (given.refused) return skip(given.problems);
+  if (given.type === 'ExternalName' || given.headless) return skip([]);
+  const complaints = complaintsAbout(`Service ${given.key}`, given.origin);
+  const service = withoutRefused(given, context, complaints);
   if (service.clusterIPs.length === 0) {
     complaints.add('spec.clusterIP', 'NoClusterIP', 'the Service has no clusterIP and is not served before it gets one');
     return skip([...service.problems, ...complaints.problems()]);
   }
   const own = slices.filter((slice) => slice.proxyName === undefined || slice.proxyName === context.serviceProxyName);
   const problems: Problem[] = [...service.problems, ...own.flatMap((slice) => slice.problems)];
-  noteUnserved(service, own, complaints);
+  noteUnserved(service, own, context.sourceRangesEverywhere, complaints);
   const families = addressesOf(service);
   const offers = new Map<Family, Offers>();
   for (const { family } of families) {
@@ -304,9 +338,15 @@ function kept<T extends object>(old: T | undefined, now: T): T {
 export function buildModel(objects: Objects, facts: NodeFacts, options: ModelOptions, previous?: Model): Model {
   const node = kept(previous?.node, facts);
   const serviceCIDRs = kept(previous?.serviceCIDRs, serviceCIDRsOf(objects, options));
-  const common = JSON.stringify([node.name, node.zone, node.primaryAddresses, serviceCIDRs, options.serviceProxyName]);
+  const sourceRangesEverywhere = options.sourceRangesEverywhere ?? false;
+  const fixed = [options.serviceProxyName, options.externalIPs ?? null, sourceRangesEverywhere];
+  const common = JSON.stringify([node.name, node.zone, node.primaryAddresses, serviceCIDRs, ...fixed]);
   const memory = previous && memories.get(previous);
-  const context: Context = { node, serviceProxyName: options.serviceProxyName, inServiceCIDR: insideOf(serviceCIDRs) };
+  const context: Context = {
+    ...{ node, serviceProxyName: options.serviceProxyName, sourceRangesEverywhere },
+    inServiceCIDR: insideOf(serviceCIDRs),
+    objectionTo: objectionsOf(options),
+  };
   const services = buildServices(objects, context, memory?.context === common ? memory : undefined);
   const others = otherProblems(objects, node, options, services.tally);
   const told = memory?.troubled === services.troubled && sameProblems(others, memory.others);

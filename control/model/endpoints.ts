@@ -41,10 +41,10 @@ export function countEndpoints(offers: Offers, portName: string, protocol: strin
   return (offers.get(offerKey(portName, protocol)) ?? []).reduce((sum, offer) => sum + offer.slice.endpoints.length, 0);
 }
 
-/** Ready before serving and terminating before the rest, local before remote. */
+/** Ready before serving and terminating, that before one that only serves, that before the rest; local before remote. */
 function rank(candidate: Candidate): number {
   const { ready, serving, terminating } = candidate.endpoint;
-  const usable = ready ? 4 : serving && terminating ? 2 : 0;
+  const usable = ready ? 6 : !serving ? 0 : terminating ? 4 : 2;
   return usable + (candidate.backend.local ? 1 : 0);
 }
 

@@ -73,6 +73,8 @@ export interface ServicePort {
   readonly affinitySeconds: number;
   /** loadBalancerSourceRanges of this family, for LoadBalancer frontends; empty: unrestricted. */
   readonly sourceRanges: readonly Prefix[];
+  /** They hold for its node ports and external IPs too (7.4). */
+  readonly sourceRangesEverywhere: boolean;
   /** A source range holds this node's primary address (7.2). */
   readonly selfAllowed: boolean;
 }

@@ -5,13 +5,14 @@ import { faulty } from './faults.ts';
 import { masquerade, masqueradeAll } from './masquerade.ts';
 import { policy } from './policy.ts';
 import { precedence } from './precedence.ts';
+import { callsEverywhere, rangesEverywhere } from './ranges.ts';
 import { shapes } from './shapes.ts';
 import { sockets } from './sockets.ts';
 
 /** Plain packets at tc: all three runners. */
 export const packets: readonly Table[] = [policy, masquerade, precedence, affinity];
-export { affinity, faulty, masquerade, masqueradeAll, policy, precedence, shapes, sockets };
-export const tables: readonly Table[] = [...packets, masqueradeAll, shapes, faulty, sockets];
+export { affinity, callsEverywhere, faulty, masquerade, masqueradeAll, policy, precedence, rangesEverywhere, shapes, sockets };
+export const tables: readonly Table[] = [...packets, masqueradeAll, shapes, faulty, sockets, rangesEverywhere, callsEverywhere];
 
 /** Verdicts that no row names, and why. */
 export const unnamed: Readonly<Record<string, string>> = {

@@ -39,6 +39,7 @@ export interface BenchOptions {
   /** A directory of manifests. */
   readonly manifests: string;
   readonly masqueradeAll: boolean;
+  readonly sourceRangesEverywhere?: boolean;
 }
 
 export interface Bench {
@@ -87,7 +88,7 @@ const sizes: Partial<Record<MapName, number>> = {
 const skb = { size: 192, mark: 8, ifindex: 40 } as const;
 
 /** Loads the object and fills its maps as the agent of node A would. */
-export function openBench({ object, xdp, loopback = false, manifests, masqueradeAll }: BenchOptions): Bench {
+export function openBench({ object, xdp, loopback = false, manifests, masqueradeAll, sourceRangesEverywhere }: BenchOptions): Bench {
   const native = loadNative();
   const rodata = { '.rodata.features': encoded(Features, probeFeatures(native)) };
   const loaded = native.load(object, { mapSizes: sizes as Record<string, number>, rodata });
@@ -97,7 +98,7 @@ export function openBench({ object, xdp, loopback = false, manifests, masquerade
   const network = watch.current();
   watch.close();
   const ifindexOf = (device: string) => [...network.links.values()].find((link) => link.name === device)!.ifindex;
-  const model = modelOf(readObjects(manifests));
+  const model = modelOf(readObjects(manifests), sourceRangesEverywhere);
   const prefixes = { serviceCIDRs: model.serviceCIDRs, localPrefixes: undefined };
   const clocks = { netnsCookie: 0n, jiffiesPerSecond: 250 };
   maps.settings.set(0, settingsOf({ ...options, masqueradeAll }, clocks, prefixes, 1).settings);

@@ -50,10 +50,10 @@ export function entranceAt(flow: Pick<Case, 'at' | 'from'>): Entrance {
 }
 
 /** Fills maps from a directory of manifests. */
-export function openExplained(directory: string, more: Partial<DatapathOptions> = {}): Explained {
+export function openExplained(directory: string, more: Partial<DatapathOptions> & { sourceRangesEverywhere?: boolean } = {}): Explained {
   const options = { ...planOptions, ...more };
   const objects = readObjects(directory);
-  const model = modelOf(objects);
+  const model = modelOf(objects, more.sourceRangesEverywhere);
   const maps = memoryMaps();
   const clocks = { netnsCookie: 1n, jiffiesPerSecond: 250 };
   maps.settings.set(0, settingsOf(options, clocks, { serviceCIDRs: model.serviceCIDRs, localPrefixes: undefined }, 1).settings);

@@ -32,7 +32,12 @@ export function frontend(text: string): Frontend {
 
 /** What a test says of a Service port; backends as `backend` reads them, frontends as `frontend` does. */
 export interface PortWords
-  extends Partial<Pick<ServicePort, 'protocol' | 'internalLocal' | 'externalLocal' | 'affinitySeconds' | 'sourceRanges' | 'selfAllowed'>> {
+  extends Partial<
+    Pick<
+      ServicePort,
+      'protocol' | 'internalLocal' | 'externalLocal' | 'affinitySeconds' | 'sourceRanges' | 'sourceRangesEverywhere' | 'selfAllowed'
+    >
+  > {
   readonly name?: string;
   readonly family?: Family;
   readonly frontends: readonly string[];
@@ -61,6 +66,7 @@ export function service(key: string, ports: readonly PortWords[], created = 0): 
         draining: (words.draining ?? []).map(backend),
         affinitySeconds: words.affinitySeconds ?? 0,
         sourceRanges: words.sourceRanges ?? [],
+        sourceRangesEverywhere: words.sourceRangesEverywhere ?? false,
         selfAllowed: words.selfAllowed ?? false,
       };
     }),

@@ -35,9 +35,9 @@ export function placeOf(address: string): PlaceName | undefined {
 }
 
 /** Opens the runner over a directory of manifests. `check` throws where the entries say anything but what the row does. */
-export function openPlanRunner(directory: string, masqueradeAll: boolean): { check(flow: Case): void } {
+export function openPlanRunner(directory: string, masqueradeAll: boolean, sourceRangesEverywhere = false): { check(flow: Case): void } {
   const maps = memoryMaps();
-  const model = modelOf(readObjects(directory));
+  const model = modelOf(readObjects(directory), sourceRangesEverywhere);
   const prefixes = { serviceCIDRs: model.serviceCIDRs, localPrefixes: undefined };
   maps.settings.set(0, settingsOf({ ...planOptions, masqueradeAll }, { netnsCookie: 1n, jiffiesPerSecond: 250 }, prefixes, 1).settings);
   fillMaps(maps, model);

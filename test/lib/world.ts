@@ -23,9 +23,12 @@ export function readObjects(directory: string): Objects {
 }
 
 /** What they mean on node A. */
-export function modelOf(objects: Objects): Model {
+export function modelOf(objects: Objects, sourceRangesEverywhere = false): Model {
   const node = nodeFacts(objects, nodeObjects.nodeA, { localAddresses, defaultRouteAddresses: localAddresses });
-  return buildModel(objects, node, { serviceCIDRs: [], serviceProxyName: undefined, detectLocal: { mode: 'PodInterfaces' } });
+  return buildModel(objects, node, {
+    ...{ serviceCIDRs: [], serviceProxyName: undefined, sourceRangesEverywhere },
+    detectLocal: { mode: 'PodInterfaces' },
+  });
 }
 
 /** Writes to the maps what a Model asks for. */
