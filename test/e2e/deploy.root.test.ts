@@ -1,17 +1,28 @@
-// Is deploy/ what a cluster takes? The real API server judges every object, and what README has beside it.
+// Is deploy/ what a cluster takes and the agent needs? The real API server judges every object; the agent runs as the DaemonSet says, with its
+// ServiceAccount's token and the ClusterRole of deploy/, and the server's audit log says what it asked for.
 import assert from 'node:assert/strict';
+import type { ChildProcess } from 'node:child_process';
+import { once } from 'node:events';
 import { cpSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { execa } from 'execa';
 import { parseAllDocuments, stringify } from 'yaml';
-import { type ControlPlane, startControlPlane } from '../lib/control-plane.ts';
+import { type Agent, watchAgent } from '../lib/agent.ts';
+import { componentPath } from '../lib/component.ts';
+import { deployed, signalContainer, startContainer } from '../lib/container.ts';
+import { type AuditEvent, type ControlPlane, kubernetesIP, startControlPlane } from '../lib/control-plane.ts';
+import { openKubelet, registerNode } from '../lib/kubelet.ts';
 import { type Lab, openLab } from '../lib/netns.ts';
+import { nodeObjects } from '../lib/places.ts';
+import { until } from '../lib/sandbox.ts';
 import { plainLane } from '../lib/topology.ts';
+import { ask, serve } from '../lib/wire.ts';
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url));
 const DEPLOY = join(ROOT, 'deploy');
+const ACCOUNT = 'kube-system/sluice';
 
 /** The files that README's section on clusters shows, by kind. */
 function filesOfReadme(): Map<string, Record<string, unknown>> {
@@ -21,6 +32,14 @@ function filesOfReadme(): Map<string, Record<string, unknown>> {
     .filter((block) => block.startsWith('    apiVersion: '))
     .flatMap((block) => parseAllDocuments(block.replace(/^ {4}/gm, '')));
   return new Map(files.map((file) => file.toJS() as Record<string, unknown>).map((file) => [String(file.kind), file]));
+}
+
+/** `verb resource.group` of each right that a role gives. */
+function rightsOf(role: unknown): string[] {
+  const { rules } = role as { rules: { apiGroups: string[]; resources: string[]; verbs: string[] }[] };
+  return rules.flatMap(({ apiGroups, resources, verbs }) =>
+    apiGroups.flatMap((group) => resources.flatMap((resource) => verbs.map((word) => `${word} ${resource}.${group}`))),
+  );
 }
 
 describe('deploy/', () => {
@@ -72,5 +91,106 @@ describe('deploy/', () => {
     assert.equal(said.split('\n').length, 5);
     const daemonSet = JSON.parse(await plane.kubectl(['-n', 'kube-system', 'get', 'daemonset', 'sluice', '-o', 'json']));
     assert.match(daemonSet.spec.template.spec.containers[0].image, /^registry\.example\/sluice:\d/);
+  });
+
+  describe('as README installs it', () => {
+    let agent: ChildProcess;
+    let pod: Parameters<typeof startContainer>[2];
+    before(async () => {
+      await registerNode(plane.client, 'nodeA', 'zone-a');
+      await plane.client.create({
+        ...{ apiVersion: 'v1', kind: 'Service', metadata: { namespace: 'default', name: 'web' } },
+        spec: { selector: { app: 'web' }, ports: [{ port: 80, targetPort: 8080 }] },
+      });
+      const kubelet = openKubelet(plane.client);
+      await kubelet.run({ key: 'default/web-1', place: 'a1', labels: { app: 'web' } });
+      await serve(lab, 'a1', 'a1', ['8080/tcp']);
+
+      // What the kubelet does: the ConfigMap that the DaemonSet names now, a token of its ServiceAccount, and the environment of every pod.
+      const daemonSet = JSON.parse(await plane.kubectl(['-n', 'kube-system', 'get', 'daemonset', 'sluice', '-o', 'json']));
+      const { configMap } = daemonSet.spec.template.spec.volumes.find(({ name }: { name: string }) => name === 'config');
+      const { data } = JSON.parse(await plane.kubectl(['-n', 'kube-system', 'get', 'configmap', configMap.name, '-o', 'json']));
+      const [configDirectory, account, run] = ['config', 'account', 'run'].map((name) => join(lab.directory, name)) as [
+        string,
+        string,
+        string,
+      ];
+      for (const directory of [configDirectory, account, run]) mkdirSync(directory);
+      for (const [name, text] of Object.entries(data)) writeFileSync(join(configDirectory, name), String(text));
+      writeFileSync(join(account, 'token'), await plane.token(ACCOUNT));
+      writeFileSync(join(account, 'namespace'), 'kube-system');
+      cpSync(plane.authority, join(account, 'ca.crt'));
+      pod = {
+        volumes: { config: configDirectory, bpf: join(lab.directory, 'bpf'), run, cgroup: lab.cgroup('nodeA') },
+        environment: { NODE_NAME: nodeObjects.nodeA, KUBERNETES_SERVICE_HOST: kubernetesIP[4], KUBERNETES_SERVICE_PORT: '443' },
+        account,
+      };
+    });
+
+    async function start(): Promise<Agent> {
+      agent = await startContainer(lab, 'nodeA', pod);
+      return watchAgent(agent);
+    }
+
+    async function stop(): Promise<void> {
+      const gone = once(agent, 'exit');
+      signalContainer(agent, 'SIGTERM');
+      await gone;
+    }
+
+    const eventsOfSlice = async () => {
+      const { items } = (await plane.client.call('GET', '/apis/events.k8s.io/v1/namespaces/default/events')) as {
+        items: { regarding: { name: string }; series?: { count: number } }[];
+      };
+      return items.filter(({ regarding }) => regarding.name === 'wrong');
+    };
+
+    const wrongSlice = {
+      ...{ apiVersion: 'discovery.k8s.io/v1', kind: 'EndpointSlice', addressType: 'IPv4' },
+      metadata: { namespace: 'default', name: 'wrong', labels: { 'kubernetes.io/service-name': 'web' } },
+      ports: [{ port: 70000, protocol: 'TCP' }],
+      endpoints: [{ addresses: ['10.1.1.12'] }],
+    };
+
+    it('the agent asks for what its role gives, all of it, and nothing else', async () => {
+      const { lines, said } = await start();
+      await until('the Service answers', async () => {
+        const { spec } = (await plane.client.get('Service', 'default/web')) as unknown as { spec: { clusterIP: string } };
+        const [answer] = await ask(lab, 'clientA', 'tcp', spec.clusterIP, 80, { timeoutMs: 300 });
+        return answer?.name === 'a1';
+      });
+      // An Event, and the same again, which is counted at the first.
+      await plane.client.create(wrongSlice);
+      await until('an Event at the slice', async () => (await eventsOfSlice()).length === 1);
+      const before = lines.length;
+      await plane.client.delete('EndpointSlice', 'default/wrong');
+      await said('no longer a problem', before);
+      await plane.client.create(wrongSlice);
+      await until('it is counted there', async () => ((await eventsOfSlice())[0]?.series?.count ?? 1) > 1);
+      await stop();
+      // A server that does not stream its lists, as before Kubernetes 1.32.
+      await plane.apiServer.kill('SIGKILL');
+      plane.apiServer.start([...plane.apiServerArguments, '--feature-gates=WatchList=false']);
+      await plane.ready();
+      await start();
+      await stop();
+
+      const calls = async () =>
+        (await plane.audit()).filter(({ user }) => user.username === `system:serviceaccount:${ACCOUNT.replace('/', ':')}`);
+      const refused = (asked: readonly AuditEvent[]) =>
+        asked.filter(({ responseStatus }) => [401, 403].includes(responseStatus?.code ?? 0));
+      const asked = await calls();
+      assert(asked.length > 10);
+      assert.deepEqual(refused(asked), []);
+      const used = new Set(
+        asked.flatMap(({ verb, objectRef }) => (objectRef ? [`${verb} ${objectRef.resource}.${objectRef.apiGroup ?? ''}`] : [])),
+      );
+      assert.deepEqual([...used].sort(), rightsOf(deployed('rbac.yaml').find(({ kind }) => kind === 'ClusterRole')).sort());
+
+      // The log would have told: as the agent, something that its role does not give.
+      const words = ['--kubeconfig', await plane.kubeconfig(ACCOUNT), 'get', 'pods'];
+      await assert.rejects(lab.run('router', componentPath('kubectl'), words), /Forbidden/);
+      await until('the refusal is in the log', async () => refused(await calls()).length === 1);
+    });
   });
 });

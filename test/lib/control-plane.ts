@@ -47,6 +47,8 @@ export interface ControlPlane {
   readonly client: KubeClient;
   readonly etcd: Component;
   readonly apiServer: Component;
+  /** What the API server was started with, to start it again with more. */
+  readonly apiServerArguments: readonly string[];
   /** undefined: started without. */
   readonly controllers: Component | undefined;
   /** Resolves when the API server is ready to serve. */
@@ -168,7 +170,8 @@ export async function startControlPlane(lab: Lab, options: ControlPlaneOptions =
   const adminKubeconfig = writeKubeconfig('admin', adminUser);
 
   const etcd = startComponent(lab, 'router', 'etcd', etcdArguments(directory));
-  const apiServer = startComponent(lab, 'router', 'kube-apiserver', [...apiServerArguments(files), ...(options.apiServerFlags ?? [])]);
+  const apiServerWords = [...apiServerArguments(files), ...(options.apiServerFlags ?? [])];
+  const apiServer = startComponent(lab, 'router', 'kube-apiserver', apiServerWords);
   const proxy = startComponent(lab, 'router', 'kubectl', ['--kubeconfig', adminKubeconfig, 'proxy', '--unix-socket', file('api.sock')]);
   const client = openKubeClient(file('api.sock'));
   const all: Component[] = [etcd, apiServer, proxy];
@@ -220,6 +223,7 @@ export async function startControlPlane(lab: Lab, options: ControlPlaneOptions =
     client,
     etcd,
     apiServer,
+    apiServerArguments: apiServerWords,
     controllers: manager,
     ready,
     kubectl: (args, runOptions = { timeoutMs: 30_000 }) =>
