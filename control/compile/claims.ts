@@ -138,17 +138,16 @@ function claimFrontend(plan: Plan, part: FamilyPlan, port: CompiledPort, fronten
   const { family, limits } = part;
   const key = { address: frontend.address, port: frontend.port, protocol: PROTOCOL_NUMBER[port.source.protocol] };
   const text = frontendText(key);
-  let claims = part.frontends.get(text);
-  if (claims === undefined) {
-    if (part.frontends.size >= limits.frontends) return full('frontends', family, limits.frontends);
-    claims = [];
-  }
+  const claims = part.frontends.get(text);
+  if (claims === undefined && part.frontends.size >= limits.frontends) return full('frontends', family, limits.frontends);
   if (frontend.kind !== 'NodePort' && !claimAddress(part, frontend)) return full('addresses', family, limits.addresses);
   const claim = { text, key, flags: frontendFlags(port.source, frontend.kind), kind: frontend.kind, port };
-  claims.push(claim);
-  claims.sort(compareClaims);
-  part.frontends.set(text, claims);
-  if (claims.length > 1) plan.disputed.set(`${family} ${text}`, { family, text });
+  if (claims === undefined) part.frontends.set(text, [claim]);
+  else {
+    claims.push(claim);
+    claims.sort(compareClaims);
+    plan.disputed.set(`${family} ${text}`, { family, text });
+  }
   port.frontends.push(claim);
   part.touched.frontends.add(text);
   return undefined;
@@ -227,9 +226,16 @@ export function claimPort(plan: Plan, service: ModelService, source: ServicePort
     ranges: [],
   };
   const refusal = fill(plan, plan.families[source.family], port, now);
-  if (refusal === undefined) return port;
-  releasePort(plan, port);
-  return refusal;
+  if (refusal !== undefined) {
+    releasePort(plan, port);
+    return refusal;
+  }
+  // They stay for long: without the room to spare that they grew with.
+  port.backends = port.backends.slice();
+  port.runs = port.runs.slice();
+  port.frontends = port.frontends.slice();
+  port.ranges = port.ranges.slice();
+  return port;
 }
 
 /** Gives everything back that the port claimed, its id excepted: an update of the Service keeps it. */

@@ -1,6 +1,7 @@
 // What must the maps hold for this Model? Moves a Plan from the Model it was compiled for to the next; the cost grows with
 // the Services that changed, not with those that exist. A Service is in the Plan whole or not at all.
 
+import { trimmed } from '../model/lists.ts';
 import type { FrontendKind, Model, ModelService, Problem } from '../model/model.ts';
 import type { NodePortAddresses } from '../model/node.ts';
 import { differences } from '../sorted.ts';
@@ -24,44 +25,45 @@ function place(plan: Plan, service: ModelService, now: number): Refusal | undefi
   const kept = new Map<string, CompiledPort>();
   const given: CompiledPort[] = [];
   const wanted = new Map(service.ports.map((source) => [source.key, source]));
-  for (const [key, port] of before?.ports ?? []) {
-    const source = wanted.get(key);
-    if (port.source === source && port.created === service.created) kept.set(key, port);
+  for (const port of before?.ports ?? []) {
+    const { key } = port.source;
+    if (port.source === wanted.get(key) && port.created === service.created) kept.set(key, port);
     else given.push(port);
   }
   for (const port of given) releasePort(plan, port);
 
-  const ports = new Map<string, CompiledPort>();
+  const ports: CompiledPort[] = [];
   for (const [key, source] of wanted) {
     const claimed = kept.get(key) ?? claimPort(plan, service, source, now);
     if ('what' in claimed) {
-      for (const [taken, port] of ports) if (!kept.has(taken)) releasePort(plan, port);
+      for (const port of ports) if (!kept.has(port.source.key)) releasePort(plan, port);
       if (before !== undefined) restore(plan, before, given, now);
       return claimed;
     }
-    ports.set(key, claimed);
+    ports.push(claimed);
   }
   for (const { source } of given) if (!wanted.has(source.key)) releaseFrontendId(plan.ids, source.key);
-  plan.services.set(service.key, { source: service, ports });
+  plan.services.set(service.key, { source: service, ports: trimmed(ports) });
   if (given.length > 0) plan.released = true;
   return undefined;
 }
 
 function restore(plan: Plan, before: CompiledService, given: readonly CompiledPort[], now: number): void {
-  const ports = new Map(before.ports);
-  for (const { source } of given) {
-    const port = claimPort(plan, before.source, source, now);
-    if ('what' in port) throw new Error(`${source.key} does not fit where it was: ${port.what}`);
-    ports.set(source.key, port);
-  }
+  const gone = new Set(given);
+  const ports = before.ports.map((old) => {
+    if (!gone.has(old)) return old;
+    const port = claimPort(plan, before.source, old.source, now);
+    if ('what' in port) throw new Error(`${old.source.key} does not fit where it was: ${port.what}`);
+    return port;
+  });
   plan.services.set(before.source.key, { source: before.source, ports });
 }
 
 /** Takes a Service out of the Plan. */
 function remove(plan: Plan, { source, ports }: CompiledService): void {
-  for (const [key, port] of ports) {
+  for (const port of ports) {
     releasePort(plan, port);
-    releaseFrontendId(plan.ids, key);
+    releaseFrontendId(plan.ids, port.source.key);
   }
   plan.services.delete(source.key);
   plan.released = true;
@@ -87,7 +89,8 @@ function admit(plan: Plan, service: ModelService, now: number): void {
     return;
   }
   const stays = plan.services.get(service.key);
-  for (const { key } of service.ports) if (!stays?.ports.has(key)) releaseFrontendId(plan.ids, key);
+  const serving = new Set(stays?.ports.map((port) => port.source.key));
+  for (const { key } of service.ports) if (!serving.has(key)) releaseFrontendId(plan.ids, key);
   plan.refused.set(service.key, { source: service, problem: refusalProblem(service, refusal, stays !== undefined) });
 }
 

@@ -35,14 +35,14 @@ export interface CompiledPort {
   readonly source: ServicePort;
   id: number;
   /** Ids of its backends, those of `source.cluster`, `local` and `draining` in turn. */
-  readonly backends: number[];
-  readonly runs: Run[];
+  backends: number[];
+  runs: Run[];
   cluster: Slice;
   local: Slice;
   clusterTable: Slice;
   localTable: Slice;
-  readonly frontends: FrontendClaim[];
-  readonly ranges: string[];
+  frontends: FrontendClaim[];
+  ranges: string[];
 }
 
 /** A Service port wants a frontend. The first by rank gets it. */
@@ -87,7 +87,7 @@ export interface FamilyPlan {
 
 export interface CompiledService {
   readonly source: ModelService;
-  readonly ports: ReadonlyMap<string, CompiledPort>;
+  readonly ports: readonly CompiledPort[];
 }
 
 /**

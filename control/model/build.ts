@@ -8,6 +8,7 @@ import { type Complaints, complaintsAbout } from './complaints.ts';
 import { type Candidate, countEndpoints, joinEndpoints, type Offers, offersOf } from './endpoints.ts';
 import { type Addresses, addressesOf, frontendsOf, strayAddresses } from './frontends.ts';
 import { SERVICE_LIMITS } from './limits.ts';
+import { trimmed } from './lists.ts';
 import type { Address, Family, HealthCheck, Model, ModelService, NodeFacts, Prefix, Problem, ServicePort } from './model.ts';
 import { type DetectLocal, nodeProblems } from './node.ts';
 import { chooseEndpoints } from './policy.ts';
@@ -189,7 +190,7 @@ function buildPorts(service: Service, families: readonly Addresses[], offers: Of
   for (const addresses of families) {
     const { family } = addresses;
     const primary = node.primaryAddresses.find((address) => familyOf(address) === family);
-    const sourceRanges = service.sourceRanges.filter((range) => familyOf(range) === family);
+    const sourceRanges = trimmed(service.sourceRanges.filter((range) => familyOf(range) === family));
     const selfAllowed = primary !== undefined && sourceRanges.some((range) => contains(range, primary));
     for (const port of service.ports) {
       if (port.protocol === 'SCTP') continue;
@@ -223,7 +224,7 @@ function buildPorts(service: Service, families: readonly Addresses[], offers: Of
       });
     }
   }
-  return { ports, zoneMissing };
+  return { ports: trimmed(ports), zoneMissing };
 }
 
 function skip(problems: readonly Problem[]): Built {
@@ -242,15 +243,15 @@ function buildService(given: Service, slices: readonly EndpointSlice[], context:
     return skip([...service.problems, ...complaints.problems()]);
   }
   const own = slices.filter((slice) => slice.proxyName === undefined || slice.proxyName === context.serviceProxyName);
-  const problems: Problem[] = [...service.problems, ...own.flatMap((slice) => slice.problems)];
+  const found: Problem[] = [...service.problems, ...own.flatMap((slice) => slice.problems)];
   noteUnserved(service, own, context.sourceRangesEverywhere, complaints);
   const families = addressesOf(service);
   const offers = new Map<Family, Offers>();
   for (const { family } of families) {
-    offers.set(family, offersOf(own.filter((slice) => slice.family === family).map((slice) => reachable(slice, context, problems))));
+    offers.set(family, offersOf(own.filter((slice) => slice.family === family).map((slice) => reachable(slice, context, found))));
   }
   const over = isOverLimits(service, families, offers, complaints);
-  problems.push(...complaints.problems());
+  const problems = trimmed([...found, ...complaints.problems()]);
   if (over) return skip(problems);
   const { ports, zoneMissing } = buildPorts(service, families, offers, context);
   const healthCheck = healthCheckOf(service, offers, context.node);

@@ -3,6 +3,7 @@
 
 import { familyOf, UNSPECIFIED } from '../address.ts';
 import type { PortSpec, Service } from '../source/objects.ts';
+import { trimmed } from './lists.ts';
 import type { Address, Family, Frontend, FrontendKind } from './model.ts';
 
 /** The addresses of a Service in one family, each with what it is. */
@@ -36,9 +37,9 @@ export function strayAddresses(service: Service): Address[] {
 }
 
 /** The frontends of one port, the ClusterIP first. */
-export function frontendsOf(addresses: Addresses, port: PortSpec): Frontend[] {
+export function frontendsOf(addresses: Addresses, port: PortSpec): readonly Frontend[] {
   const frontends: Frontend[] = [];
   for (const [address, kind] of addresses.of) frontends.push({ kind, address, port: port.port });
   if (port.nodePort !== 0) frontends.push({ kind: 'NodePort', address: UNSPECIFIED[addresses.family], port: port.nodePort });
-  return frontends;
+  return trimmed(frontends);
 }

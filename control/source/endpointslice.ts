@@ -3,6 +3,7 @@
 
 import { familyOf } from '../address.ts';
 import { type Complaints, complaintsAbout, shown } from '../model/complaints.ts';
+import { present } from '../model/lists.ts';
 import type { Family } from '../model/model.ts';
 import {
   booleanMember,
@@ -23,6 +24,7 @@ const TRIGGER_TIME = 'endpoints.kubernetes.io/last-change-trigger-time';
 export const HEADLESS = 'service.kubernetes.io/headless';
 const NONE: readonly string[] = [];
 const nodeNames = sharedTexts();
+const serviceKeys = sharedTexts();
 
 /**
  * An absent port name is the unnamed port and an absent protocol is TCP, as the API server would have filled them in; a name that is
@@ -47,11 +49,6 @@ function readPort(value: unknown, path: string, complaints: Complaints): SlicePo
     return { name, protocol, port };
   }
   return undefined;
-}
-
-/** The list itself where nothing of it was dropped: one that grew has room to spare, and a big cluster has many. */
-function present<T>(list: readonly (T | undefined)[]): readonly T[] {
-  return list.includes(undefined) ? list.filter((one) => one !== undefined) : (list as readonly T[]);
 }
 
 function readHints(hints: unknown, name: string, path: Path, complaints: Complaints): readonly string[] {
@@ -115,5 +112,12 @@ export function parseEndpointSlice(value: unknown, namespace: string, name: stri
     listMember(value, 'endpoints', 'endpoints', complaints).map((one, i) => readEndpoint(one, family, () => `endpoints[${i}]`, complaints)),
   );
   const triggeredAt = readTriggerTime(metadata);
-  return { ...identity, service: `${namespace}/${owner}`, triggeredAt, ports, endpoints, problems: complaints.problems() };
+  return {
+    ...identity,
+    service: serviceKeys.shared(`${namespace}/${owner}`),
+    triggeredAt,
+    ports,
+    endpoints,
+    problems: complaints.problems(),
+  };
 }

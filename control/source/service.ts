@@ -4,6 +4,7 @@
 import { familyOf, parsePrefix } from '../address.ts';
 import { type Complaints, complaintsAbout, shown } from '../model/complaints.ts';
 import { SERVICE_LIMITS } from '../model/limits.ts';
+import { present, trimmed } from '../model/lists.ts';
 import type { Address, Prefix } from '../model/model.ts';
 import { isIntegerWithin, listMember, member, memberAt, readUid, readUnicast, stringMember } from './fields.ts';
 import type { PortSpec, Service, ServiceType } from './objects.ts';
@@ -77,7 +78,7 @@ function refuseDuplicatePorts(ports: readonly (PortSpec | undefined)[], reading:
   }
 }
 
-function readPorts(spec: unknown, reading: Reading): PortSpec[] {
+function readPorts(spec: unknown, reading: Reading): readonly PortSpec[] {
   const given = listMember(spec, 'ports', 'spec.ports', reading.complaints);
   if (given.length > SERVICE_LIMITS.ports) {
     reading.refuse(
@@ -89,10 +90,10 @@ function readPorts(spec: unknown, reading: Reading): PortSpec[] {
   }
   const ports = given.map((value, index) => readPort(value, `spec.ports[${index}]`, reading));
   refuseDuplicatePorts(ports, reading);
-  return ports.filter((port) => port !== undefined);
+  return present(ports);
 }
 
-function readClusterIPs(spec: unknown, reading: Reading): { headless: boolean; clusterIPs: Address[] } {
+function readClusterIPs(spec: unknown, reading: Reading): { headless: boolean; clusterIPs: readonly Address[] } {
   const single = member(spec, 'clusterIP') ?? '';
   const plural = listMember(spec, 'clusterIPs', 'spec.clusterIPs', reading.complaints);
   const given = plural.length > 0 ? plural : single === '' ? [] : [single];
@@ -111,7 +112,7 @@ function readClusterIPs(spec: unknown, reading: Reading): { headless: boolean; c
   if (plural.length > 0 && single !== '' && single !== plural[0]) {
     reading.refuse('spec.clusterIPs[0]', 'InvalidClusterIP', `${shown(plural[0])} is not spec.clusterIP, ${shown(single)}`);
   }
-  return { headless: false, clusterIPs };
+  return { headless: false, clusterIPs: trimmed(clusterIPs) };
 }
 
 function overLimit(count: number, limit: 'addresses' | 'sourceRanges', field: string, reading: Reading): boolean {
@@ -120,7 +121,7 @@ function overLimit(count: number, limit: 'addresses' | 'sourceRanges', field: st
   return true;
 }
 
-function readExternalIPs(spec: unknown, reading: Reading): Address[] {
+function readExternalIPs(spec: unknown, reading: Reading): readonly Address[] {
   const given = listMember(spec, 'externalIPs', 'spec.externalIPs', reading.complaints);
   if (overLimit(given.length, 'addresses', 'spec.externalIPs', reading)) return [];
   const addresses = new Set<Address>();
@@ -129,11 +130,11 @@ function readExternalIPs(spec: unknown, reading: Reading): Address[] {
     if ('address' in read) addresses.add(read.address);
     else reading.complaints.add(`spec.externalIPs[${index}]`, 'InvalidAddress', `${read.wrong}; this address is not served`);
   }
-  return [...addresses];
+  return trimmed([...addresses]);
 }
 
 /** Row 1.14: an ip counts where ipMode is absent or VIP; ipMode Proxy and entries that have a hostname only are left alone. */
-function readLoadBalancerIPs(value: unknown, reading: Reading): Address[] {
+function readLoadBalancerIPs(value: unknown, reading: Reading): readonly Address[] {
   const path = 'status.loadBalancer.ingress';
   const given = listMember(memberAt(value, 'status', 'loadBalancer'), 'ingress', path, reading.complaints);
   if (overLimit(given.length, 'addresses', path, reading)) return [];
@@ -152,11 +153,11 @@ function readLoadBalancerIPs(value: unknown, reading: Reading): Address[] {
     } else if ('address' in read) addresses.add(read.address);
     else reading.complaints.add(`${path}[${index}].ip`, 'InvalidAddress', `${read.wrong}; this address is not served`);
   }
-  return [...addresses];
+  return trimmed([...addresses]);
 }
 
 /** A range that cannot be read refuses the Service: left out it might leave none, and none means everybody. */
-function readSourceRanges(spec: unknown, reading: Reading): Prefix[] {
+function readSourceRanges(spec: unknown, reading: Reading): readonly Prefix[] {
   const path = 'spec.loadBalancerSourceRanges';
   const given = member(spec, 'loadBalancerSourceRanges') ?? [];
   if (!Array.isArray(given)) {
@@ -170,7 +171,7 @@ function readSourceRanges(spec: unknown, reading: Reading): Prefix[] {
     if (range !== undefined) ranges.add(range);
     else reading.refuse(`${path}[${index}]`, 'InvalidSourceRange', `${shown(value)} is not a network such as 10.0.0.0/8`);
   }
-  return [...ranges];
+  return trimmed([...ranges]);
 }
 
 function readAffinity(spec: unknown, reading: Reading): number {
