@@ -33,7 +33,7 @@ export interface Lane {
   /** The way between the nodes' pods: a link of its own with this MTU; 0: the uplink. */
   readonly backendMtu: number;
   readonly defaultRoute: boolean;
-  /** The nodes' uplinks can send frames of XDP: a program at their other ends. It needs offload off. */
+  /** The nodes' uplinks, and node A's end of the link of backendMtu, can send frames of XDP: a program at their other ends. It needs offload off. */
   readonly xdp: boolean;
 }
 
@@ -232,12 +232,12 @@ function nodeSteps(lane: Lane, node: NodeName): Step[] {
   ];
 }
 
-function offloadSteps(): Step[] {
+function offloadSteps(lane: Lane): Step[] {
   const off = (place: string, device: string): Step => ({ in: place, run: ['ethtool', '-K', device, 'tx', 'off'] });
   return [
     off('outside', 'eth0'),
     off('router', 'out0'),
-    ...nodeNames.flatMap((node) => [off(node, 'eth0'), off('router', node)]),
+    ...nodeNames.flatMap((node) => [off(node, 'eth0'), off('router', node), ...(lane.backendMtu === 0 ? [] : [off(node, 'eth1')])]),
     ...podNames.flatMap((pod) => [off(pod, 'eth0'), off(places[pod].node!, hostDevice(pod))]),
   ];
 }
@@ -251,9 +251,21 @@ function oneQueue(place: string, ...devices: string[]): Step {
   return { in: place, run: ['unshare', '--mount', 'sh', '-ec', ['mount -t sysfs sysfs /sys', ...files].join('\n')] };
 }
 
-/** GRO keeps a veth's ring of frames alive where its program comes or goes: without it, what waits in the ring is lost. */
-function xdpSteps(): Step[] {
+/** A longer frame does not fit into the page that a program at a veth gets: the kernel refuses it at both ends. */
+const XDP_MTU_MOST = 3000;
+
+/** The link between the nodes can send frames of XDP too: a program at its other end. */
+function secondNicSteps(): Step[] {
   return [
+    { in: 'nodeB', run: ['ip', 'link', 'set', 'eth1', 'xdpdrv', 'object', pass, 'section', 'xdp'] },
+    ...nodeNames.map((node) => ({ in: node, run: ['ethtool', '-K', 'eth1', 'gro', 'on'] })),
+  ];
+}
+
+/** GRO keeps a veth's ring of frames alive where its program comes or goes: without it, what waits in the ring is lost. */
+function xdpSteps(lane: Lane): Step[] {
+  return [
+    ...(lane.backendMtu > 0 && lane.backendMtu <= XDP_MTU_MOST ? secondNicSteps() : []),
     ...nodeNames.flatMap((node) => [
       { in: 'router', run: ['ip', 'link', 'set', node, 'xdpdrv', 'object', pass, 'section', 'xdp'] },
       { in: 'router', run: ['ethtool', '-K', node, 'gro', 'on'] },
@@ -276,7 +288,7 @@ export function namespaceSteps(lane: Lane): Step[] {
     ...routerSteps(lane),
     ...nodeNames.flatMap((node) => nodeSteps(lane, node)),
     ...nodeNames.flatMap((node) => betweenSteps(lane, node)),
-    ...(lane.offload ? [] : offloadSteps()),
-    ...(lane.xdp ? xdpSteps() : []),
+    ...(lane.offload ? [] : offloadSteps(lane)),
+    ...(lane.xdp ? xdpSteps(lane) : []),
   ];
 }
