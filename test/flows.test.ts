@@ -1,7 +1,9 @@
 // Are the flow tables whole? Every verdict is in some row, every row says who answers or why nobody does, and no two are one.
 import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
 import { Verdict } from '../control/abi/layout.gen.ts';
+import { combinations, documentLines, leftOut, ranOf, rowNames, tableNames, taken, titleOfHooks, withoutRunner } from './flows/runs.ts';
 import { tables, unnamed } from './flows/tables.ts';
 import { expand, titleOf, verdictOf } from './lib/flow.ts';
 import type { PlaceName } from './lib/places.ts';
@@ -46,4 +48,25 @@ test('the tables cover 0.1, 0.2 and 0.3 in both families and both protocols', ()
           flows.some((flow) => flow.rows.split(', ').includes(row) && flow.family === family && flow.protocol === protocol),
           `${row} ${family} ${protocol}`,
         );
+});
+
+test('every table runs with every combination of hooks, but for the rows that nobody serves with it', () => {
+  for (const hooks of combinations)
+    for (const table of taken.wire) {
+      const left = [...leftOut(table, hooks).values()].reduce((sum, count) => sum + count, 0);
+      assert.equal(ranOf(table, hooks).size + left, rowNames(table).size, `${table} with ${titleOfHooks(hooks)}`);
+    }
+});
+
+test('a runner that does not take a table has a reason', () => {
+  const missing = Object.entries(taken).flatMap(([runner, names]) =>
+    tableNames.filter((table) => !names.includes(table)).map((table) => `${table}: ${runner}`),
+  );
+  assert.deepEqual(Object.keys(withoutRunner).toSorted(), missing.toSorted());
+});
+
+test('docs/semantics.md has the table of what runs, and of what cannot', () => {
+  const document = readFileSync(new URL('../docs/semantics.md', import.meta.url), 'utf8');
+  const [, section] = /<!-- runs -->\n(.*?)<!-- \/runs -->/s.exec(document)!;
+  assert.equal(section, `${[...documentLines()].join('\n')}\n`);
 });

@@ -2,9 +2,9 @@
 import { after, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { loadNative } from '../control/kernel/addon.ts';
-import { faulty, masqueradeAll, packets, rangesEverywhere, shapes } from './flows/tables.ts';
+import { casesFor, type Setting } from './flows/runs.ts';
 import { takesContext } from './lib/early.ts';
-import { expand, titleOf } from './lib/flow.ts';
+import { titleOf } from './lib/flow.ts';
 import { histories } from './lib/histories.ts';
 import { openLab } from './lib/netns.ts';
 import { families, gateways, mac, places, unroutable } from './lib/places.ts';
@@ -46,10 +46,8 @@ after(async () => {
 });
 
 for (const { hooks, plain, masquerading, guarding, teller } of runners) {
-  for (const table of [...packets, shapes, faulty])
-    for (const flow of expand(table)) test(`program, ${hooks}: ${titleOf(flow)}`, () => plain.check(flow));
-  for (const flow of expand(masqueradeAll)) test(`program, ${hooks}: ${titleOf(flow)}`, () => masquerading.check(flow));
-  for (const flow of expand(rangesEverywhere)) test(`program, ${hooks}: ${titleOf(flow)}`, () => guarding.check(flow));
+  for (const [setting, asked] of Object.entries({ none: plain, masqueradeAll: masquerading, rangesEverywhere: guarding }))
+    for (const flow of casesFor('program', setting as Setting)) test(`program, ${hooks}: ${titleOf(flow)}`, () => asked.check(flow));
   for (const name of histories)
     for (const family of families)
       for (const protocol of ['tcp', 'udp'] as const)

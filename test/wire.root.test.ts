@@ -4,27 +4,29 @@ import { after, before, describe, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { nameOf } from '../control/abi/codec.ts';
 import { Hook, Verdict } from '../control/abi/layout.gen.ts';
-import { type Hooks, under } from './flows/hooks.ts';
-import { callsEverywhere, masqueradeAll, packets, rangesEverywhere, sockets } from './flows/tables.ts';
+import { under } from './flows/hooks.ts';
+import { casesOf, type Setting, titleOfHooks, type WireRun, wireRuns } from './flows/runs.ts';
 import { type Agent, pinnedMaps, startAgent } from './lib/agent.ts';
-import { type Case, expand, type Table, titleOf } from './lib/flow.ts';
+import { titleOf } from './lib/flow.ts';
 import { type Lab, openLab } from './lib/netns.ts';
 import { plainLane } from './lib/topology.ts';
 import { openWireRunner, serveAll, type WireRunner } from './lib/wire.ts';
 
-/** Every row of some tables for one family and protocol, another one from row to row. turn: which the first has. */
-function inTurn(tables: readonly Table[], turn: number): Case[] {
-  const rows = new Map<string, Case[]>();
-  for (const flow of tables.flatMap(expand)) rows.set(flow.name, [...(rows.get(flow.name) ?? []), flow]);
-  return [...rows.values()].map((cases, index) => cases[(index + turn) % cases.length]!);
-}
-
 const manifests = fileURLToPath(new URL('./flows/manifests', import.meta.url));
 const everywhere = fileURLToPath(new URL('./flows/everywhere.yaml', import.meta.url));
 
-/** A lab, an agent with these hooks and flags, and cases on it: those that nobody serves with these hooks are left out. */
-function wire(hooks: Hooks, flags: readonly string[], cases: readonly Case[]): void {
-  const title = [`tc${hooks.xdp ? ' and XDP' : ''}, the socket hook ${hooks.socket}`, ...flags].join(', ');
+const settingFlags: Readonly<Record<Setting, readonly string[]>> = {
+  none: [],
+  masqueradeAll: ['--masquerade-all'],
+  rangesEverywhere: ['--config', everywhere],
+};
+
+/** A lab, an agent with the hooks of a run, and its cases. */
+function wire(run: WireRun): void {
+  const { hooks, setting } = run;
+  const title = `${titleOfHooks(hooks)}${setting === 'none' ? '' : `, ${setting}`}: ${run.tables}`;
+  const used = [...(hooks.tc ? ['tc'] : []), ...(hooks.socket === 'off' ? [] : ['socket'])].join(',');
+  const flags = ['--hooks', used, '--socket', hooks.socket, '--xdp', hooks.xdp ? 'native' : 'off', ...settingFlags[setting]];
   describe(title, () => {
     let lab: Lab;
     let agent: Agent;
@@ -32,15 +34,15 @@ function wire(hooks: Hooks, flags: readonly string[], cases: readonly Case[]): v
     before(async () => {
       lab = openLab({ ...plainLane, xdp: hooks.xdp });
       await serveAll(lab);
-      agent = await startAgent(lab, 'nodeA', manifests, ['--socket', hooks.socket, '--xdp', hooks.xdp ? 'native' : 'off', ...flags]);
+      agent = await startAgent(lab, 'nodeA', manifests, flags);
       runner = openWireRunner(lab);
     });
     after(() => lab.close());
-    for (const one of cases) {
-      const served = under(one, hooks);
-      if (served !== undefined) test(`wire, ${title}: ${titleOf(one)}`, () => runner.check(served.flow, served.also));
+    for (const one of casesOf(run)) {
+      const { flow, also } = under(one, hooks, setting);
+      test(`wire, ${title}: ${titleOf(one)}`, () => runner.check(flow, also));
     }
-    if (hooks.xdp)
+    if (hooks.xdp && setting === 'none')
       test('XDP sent what it could', () => {
         const at = (verdict: number, hook: number) => Number(pinnedMaps(lab, 'nodeA').verdicts.get(verdict)?.packets[hook]);
         for (const verdict of [Verdict.FORWARD_REQUEST, Verdict.FORWARD_REPLY])
@@ -54,16 +56,4 @@ function wire(hooks: Hooks, flags: readonly string[], cases: readonly Case[]): v
   });
 }
 
-wire({ socket: 'off', xdp: false }, [], packets.flatMap(expand));
-wire({ socket: 'off', xdp: false }, ['--masquerade-all'], expand(masqueradeAll));
-wire({ socket: 'off', xdp: false }, ['--config', everywhere], inTurn([rangesEverywhere], 0));
-wire({ socket: 'on', xdp: false }, ['--config', everywhere], inTurn([rangesEverywhere, callsEverywhere], 1));
-wire({ socket: 'on', xdp: false }, [], expand(sockets));
-// The other combinations, each row once: what differs between families and protocols was just shown.
-wire({ socket: 'off', xdp: true }, [], inTurn([...packets, sockets], 0));
-wire({ socket: 'on', xdp: true }, [], inTurn([...packets, sockets], 1));
-wire({ socket: 'host-only', xdp: true }, [], inTurn([...packets, sockets], 2));
-// Packets, too, in the lanes.
-wire({ socket: 'host-only', xdp: false }, [], inTurn([sockets], 3));
-wire({ socket: 'on', xdp: false }, [], inTurn(packets, 0));
-wire({ socket: 'off', xdp: false }, [], inTurn([sockets], 1));
+for (const run of wireRuns) wire(run);

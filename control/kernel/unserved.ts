@@ -9,7 +9,14 @@ export interface Unserved {
 }
 
 /** Who may be left out. */
-export type Subject = 'bare pod' | 'node to local backend' | 'node to own address' | 'loopback' | 'outside' | 'left by the socket hook';
+export type Subject =
+  | 'bare pod'
+  | 'node to local backend'
+  | 'node to own address'
+  | 'loopback'
+  | 'outside'
+  | 'pod'
+  | 'left by the socket hook';
 
 interface Row extends Unserved {
   readonly subject: Subject;
@@ -54,6 +61,12 @@ const ROWS: readonly Row[] = [
     applies: ({ tc }) => !tc,
   },
   {
+    subject: 'pod',
+    who: 'pods, TCP',
+    why: 'without the tc hook no packet is looked at, and the socket hook does not serve pods',
+    applies: ({ tc, socket }) => !tc && socket !== 'on',
+  },
+  {
     subject: 'left by the socket hook',
     who: 'what the socket hook leaves to the packets: VIPs with source ranges, masqueradeAll, sockets bound to an address',
     why: 'without the tc hook nobody looks at the packets',
@@ -61,9 +74,10 @@ const ROWS: readonly Row[] = [
   },
 ];
 
-/** Is nobody of a subject left out with these hooks? */
-export function isServed(subject: Subject, hooks: DatapathOptions['hooks']): boolean {
-  return !ROWS.some((row) => row.subject === subject && row.applies(hooks));
+/** Why a subject is left out with these hooks; undefined: it is served. */
+export function unservedAs(subject: Subject, hooks: DatapathOptions['hooks']): Unserved | undefined {
+  const row = ROWS.find((one) => one.subject === subject && one.applies(hooks));
+  return row === undefined ? undefined : { who: row.who, why: row.why };
 }
 
 /** The rows that hold with these hooks. */

@@ -1,14 +1,18 @@
 // Which hook answers a row? The tables say it for tc and for the socket hook that serves all; here is what they mean with other
 // combinations of hooks, and what XDP leaves to tc.
-import { isServed, type Subject } from '../../control/kernel/unserved.ts';
+import { type Subject, unservedAs } from '../../control/kernel/unserved.ts';
 import type { Case, VerdictName } from '../lib/flow.ts';
 import { places } from '../lib/places.ts';
 
-/** tc is always on: without it nobody looks at packets. */
 export interface Hooks {
+  readonly tc: boolean;
   readonly socket: 'on' | 'host-only' | 'off';
+  /** XDP runs only before tc. */
   readonly xdp: boolean;
 }
+
+/** What a table needs besides. */
+export type Setting = 'none' | 'masqueradeAll' | 'rangesEverywhere';
 
 /** A row as it is with some hooks. */
 export interface Answer {
@@ -17,19 +21,40 @@ export interface Answer {
   readonly also: readonly VerdictName[];
 }
 
-/** What a row is with these hooks; undefined: nobody serves it, as control/kernel/unserved.ts says. */
-export function under(flow: Case, hooks: Hooks): Answer | undefined {
+/** Who of a row's kind is not served with these hooks; undefined: it is served. As control/kernel/unserved.ts says. */
+export function unservedIn(flow: Case, hooks: Hooks, setting: Setting = 'none'): Subject | undefined {
   const subjects: Subject[] = [];
-  if (flow.from === 'nodeA' && /^(127\.|::1$)/.test(flow.address)) subjects.push('loopback');
-  if (flow.from === 'nodeA' && Object.keys(flow.reaches ?? {}).some((place) => places[place as keyof typeof places].node === 'nodeA'))
-    subjects.push('node to local backend');
-  if (flow.from === 'nodeA' && flow.address === places.nodeA[flow.family]) subjects.push('node to own address');
-  if (!subjects.every((subject) => isServed(subject, { tc: true, socket: hooks.socket }))) return undefined;
+  if (flow.from === 'nodeA') {
+    if (/^(127\.|::1$)/.test(flow.address)) subjects.push('loopback');
+    if (Object.keys(flow.reaches ?? {}).some((place) => places[place as keyof typeof places].node === 'nodeA'))
+      subjects.push('node to local backend');
+    if (flow.address === places.nodeA[flow.family]) subjects.push('node to own address');
+  } else if (flow.at === 'nic' || flow.protocol === 'udp') subjects.push('outside');
+  else subjects.push('pod');
+  // Of a pod's calls the hook itself refuses those without an endpoint; every other outcome but a backend is a packet's.
+  const refused =
+    flow.at === 'socket' ? flow.verdict === 'PASS_ABSTAIN' : flow.verdict !== undefined && flow.verdict !== 'REJECT_NO_ENDPOINTS';
+  if (refused || (flow.at === 'pod' && wantsMasquerade(flow, setting))) subjects.push('left by the socket hook');
+  return subjects.find((subject) => unservedAs(subject, hooks) !== undefined);
+}
+
+/** What a row is with hooks that serve it. */
+export function under(flow: Case, hooks: Hooks, setting: Setting = 'none'): Answer {
   const also = hooks.xdp ? ['PASS_TO_TC'] : [];
   const atSocket = flow.from === 'nodeA' ? hooks.socket !== 'off' : hooks.socket === 'on' && flow.protocol === 'tcp';
-  if (flow.at === 'pod' && atSocket) return { flow: toSocket(flow), also: [...also, 'PASS_ABSTAIN'] };
+  if (flow.at === 'pod' && atSocket) {
+    return { flow: wantsMasquerade(flow, setting) ? flow : toSocket(flow), also: [...also, 'PASS_ABSTAIN'] };
+  }
   if (flow.at === 'socket' && !atSocket) return { flow: toPackets(flow), also: [...also, 'TRANSLATE_REPLY'] };
   return { flow, also };
+}
+
+/** What every ClusterIP of the manifests begins with. */
+const clusterIPs = { 4: '10.96.', 6: 'fd96:' } as const;
+
+/** The socket hook would have to know the source. */
+function wantsMasquerade(flow: Case, setting: Setting): boolean {
+  return setting === 'masqueradeAll' && flow.address.startsWith(clusterIPs[flow.family]);
 }
 
 /** A pod's row of packets where the socket hook serves pods: nothing is between a socket and its backend, who sees the pod. */

@@ -1,4 +1,4 @@
-// All tables, which runner takes which, and the verdicts that no row can show.
+// All tables, and the verdicts that no row can show. Which runner takes which is in runs.ts.
 import type { Table } from '../lib/flow.ts';
 import { affinity } from './affinity.ts';
 import { faulty } from './faults.ts';
@@ -9,7 +9,7 @@ import { callsEverywhere, rangesEverywhere } from './ranges.ts';
 import { shapes } from './shapes.ts';
 import { sockets } from './sockets.ts';
 
-/** Plain packets at tc: all three runners. */
+/** Plain packets. */
 export const packets: readonly Table[] = [policy, masquerade, precedence, affinity];
 export { affinity, callsEverywhere, faulty, masquerade, masqueradeAll, policy, precedence, rangesEverywhere, shapes, sockets };
 export const tables: readonly Table[] = [...packets, masqueradeAll, shapes, faulty, sockets, rangesEverywhere, callsEverywhere];
@@ -18,7 +18,7 @@ export const tables: readonly Table[] = [...packets, masqueradeAll, shapes, faul
 export const unnamed: Readonly<Record<string, string>> = {
   VERDICT_CONTINUE: 'not an outcome',
   VERDICT_COUNT: 'not an outcome',
-  PASS_TO_TC: 'of the XDP hook, which has no runner yet; tc then decides as the rows say',
+  PASS_TO_TC: 'of the XDP hook; tc then decides as the rows say',
   PASS_OWN: 'of the second hook on the way of every packet that we send; the program runner requires it there',
   PASS_REPLY: 'of the reply of every row that is translated for the stack; the program runner requires it there',
   TRANSLATE_REPLY: 'of the same replies at the egress towards the client',
