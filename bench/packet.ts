@@ -49,7 +49,7 @@ function openBench(native: Native, scale: Scale): Bench {
     [scale.few, datapathOf(modelOf(scale.few, [4, 6], ['TCP', 'UDP']))],
     [scale.many, datapathOf(modelOf(scale.many, [4], ['TCP']))],
   ]);
-  return { driver, references, datapaths, scale };
+  return { native, driver, references, datapaths, scale };
 }
 
 /** Every row once a round, the empty program before each, so that what else happens on the machine happens to all. */

@@ -1,8 +1,10 @@
 // Which paths through our programs are measured? Established flows in both directions, new flows, and packets that are not ours.
 
 import assert from 'node:assert/strict';
+import type { Native } from '../control/kernel/native.ts';
 import { backendPort, type Where } from './cluster.ts';
-import type { Hook, Turn } from './driver.ts';
+import { type Datapath, openDatapath, type VerdictName } from './datapath.ts';
+import type { Driver, Hook, Turn } from './driver.ts';
 import { client, establish, type FlowKind, replyTurn, requestsOf, requestTurn, runCounted } from './flows.ts';
 import { frameOf } from './frame.ts';
 import { neighbours, nic } from './namespace.ts';
@@ -64,8 +66,18 @@ export function establishedRows({ driver, datapaths }: Bench, where: Where, poin
 /** Flows to each Service after which each of its backends has had one: that one has not is as likely as 1 in 2 to the power of this. */
 const WAYS = 20;
 
+/**
+ * Has tc look up the ways to the backends, as on a node where a flow is not its backend's first. With flow tables of its own: those that are
+ * measured are as if nothing had been in them.
+ */
+function findWays(native: Native, driver: Driver, from: Datapath, turn: Turn, verdict: VerdictName, packets: number): void {
+  const datapath = openDatapath(native, from);
+  runCounted(driver, datapath, programs.tc, turn, packets, verdict);
+  datapath.close();
+}
+
 /** New flows: every packet is the first of another client, to the Services in turn. */
-export function newFlowRow({ driver, datapaths }: Bench, where: Where, point: Point): Row {
+export function newFlowRow({ native, driver, datapaths }: Bench, where: Where, point: Point): Row {
   const { family, protocol, flows, services } = point;
   const kind: FlowKind = { where, family, protocol };
   const hook = hooks[where];
@@ -73,8 +85,7 @@ export function newFlowRow({ driver, datapaths }: Bench, where: Where, point: Po
   const turn: Turn = { ...requestTurn(kind, requestsOf(kind, services, services), hook, 'S'), fresh: 0 };
   const { verdict, source, ...rest } = requestFate(kind);
   const expected = where === 'remote' ? { ...rest, source } : rest;
-  // The ways to the backends, which tc looks up: as on a node where theirs is not the first flow.
-  runCounted(driver, fresh, programs.tc, { ...turn, hook: 'tc' }, WAYS * services, verdict);
+  findWays(native, driver, fresh, { ...turn, hook: 'tc' }, verdict, WAYS * services);
   let clients = 0;
   return {
     ...{ ...point, hook, turn, reference: 'reference: new flow, two inserts', repeat: flows },

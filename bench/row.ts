@@ -1,6 +1,7 @@
 // What is a row of the table, and what proves that the packets it counted took its path?
 
 import assert from 'node:assert/strict';
+import type { Native } from '../control/kernel/native.ts';
 import type { Family, Protocol } from '../control/model/model.ts';
 import { type Packet, parsePacket } from '../test/lib/packet.ts';
 import type { Datapath } from './datapath.ts';
@@ -36,6 +37,7 @@ export interface Scale {
 }
 
 export interface Bench {
+  readonly native: Native;
   readonly driver: Driver;
   readonly references: References;
   /** By the number of Services. `fresh` shares their maps and has flow tables of its own, which are emptied. */
