@@ -97,7 +97,7 @@ describe('explain says what the flow tables say', () => {
 
   test("pods' rows where the socket hook serves pods", () => {
     for (const flow of rows.filter(({ at }) => at === 'pod')) {
-      const served = under(flow, { socket: 'on', xdp: false })!;
+      const served = under(flow, { tc: true, socket: 'on', xdp: false });
       if (served.flow.at === 'socket') assertSays(calls.explain(served.flow), served.flow);
       else assert.deepEqual(calls.explain(flow).verdicts.length > 0, true);
     }
