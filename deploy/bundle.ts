@@ -1,5 +1,5 @@
 // Makes what a node runs out of control/ and the packages it uses: one JavaScript file, for Node strips no types below node_modules, and the
-// licences of all that is in it.
+// licences of all that is in it and in the addon.
 
 import { chmodSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';

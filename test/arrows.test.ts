@@ -161,6 +161,15 @@ describe('arrows', () => {
     assert.deepEqual([...new Set(foreign)].sort(), ['test/lib/objects.ts', 'test/lib/packet.ts']);
   });
 
+  test('deploy: puts together what others built and takes no module of it', () => {
+    const all = files('deploy/**/*.ts');
+    assert(all.length > 1);
+    assert.deepEqual(
+      all.flatMap((file) => importsOf(read(file)).filter(({ path }) => path.startsWith('.'))),
+      [],
+    );
+  });
+
   // The bundle carries them, so whoever installs the package is to get none by npm.
   test('control: what it runs with is in package.json, and nothing of it is for npm to install with us', () => {
     const manifest = JSON.parse(read('package.json')) as { dependencies?: unknown; devDependencies: Record<string, string> };
