@@ -173,6 +173,25 @@ describe('reading everything', () => {
     assert.equal(statusOf('servicecidrs').how, 'watch list');
   });
 
+  it('ServiceCIDRs that were there are not forgotten by a server that refuses them while it starts', async () => {
+    let refusals = 0;
+    api.put(CIDRS, serviceCIDR('kubernetes', ['10.96.0.0/16']));
+    follow();
+    await until(() => kube.synced, 'the first sync');
+    let least = 1;
+    kube.onChange(() => {
+      least = Math.min(least, kube.objects().serviceCIDRs.size);
+    });
+    api.order = ({ path }, response) => path === CIDRS && refusals++ < 4 && fail(response, refusals % 2 ? 403 : 404, 'not yet');
+    for (const open of [...api.watches]) open.reset();
+    await until(() => refusals >= 5 && reasons().length === 0 && statusOf('servicecidrs').connected, 'the server to be whole');
+    assert.equal(least, 1);
+    refusals = 0;
+    api.order = ({ path }, response) => path === CIDRS && fail(response, 404, 'the server could not find the requested resource');
+    for (const open of [...api.watches]) open.reset();
+    await until(() => kube.objects().serviceCIDRs.size === 0, 'a server that really has none');
+  });
+
   it('a Service that gets another proxy’s label goes, and comes back without it (1.2)', async () => {
     const labelled = (labels: Raw) => service('one', { clusterIPs: ['10.96.0.10'] }, { metadata: { labels } });
     api.put(SERVICES, labelled({}));
@@ -332,11 +351,21 @@ describe('losing the watch', () => {
     assert.deepEqual([statusOf('services').reconnects, statusOf('services').resourceVersion], [0, String(api.version())]);
   });
 
-  it('a watch that goes silent is begun again, and one that stays so is not believed', async () => {
-    api.put(SERVICES, web('one'));
+  it('a watch that goes silent is begun again, where it was', async () => {
     follow({ silence: 100 });
     await until(() => kube.synced, 'the first sync');
-    // The server forgets us: it takes watches and says nothing on them, as one does that was restored from a backup.
+    // The server forgets its watches and leaves the connections open.
+    api.watches.clear();
+    api.put(SERVICES, web('one'));
+    await until(() => names().length === 1, 'the change');
+    assert.deepEqual([statusOf('services').relists, reasons()], [0, []]);
+  });
+
+  it('one that stays silent for an hour is not believed', async () => {
+    api.put(SERVICES, web('one'));
+    follow({ silence: 20 });
+    await until(() => kube.synced, 'the first sync');
+    // It takes watches and says nothing on them, as a server does that was restored from a backup.
     api.order = ({ path, query }, response) => {
       if (path !== SERVICES || !query.has('resourceVersion')) return false;
       response.writeHead(200);

@@ -93,7 +93,8 @@ function keyOf({ tls, proxy }: Credentials): string {
 
 function makeDispatcher({ tls, proxy }: Credentials, patience: Patience): Dispatcher {
   const connect = { ...tls, timeout: patience.connect, keepAlive: true, keepAliveInitialDelay: 15_000 };
-  const common = { headersTimeout: patience.headers, bodyTimeout: patience.body };
+  // Every watch has a connection of its own, and none waits for another's to be made.
+  const common = { headersTimeout: patience.headers, bodyTimeout: patience.body, allowH2: false };
   return proxy === undefined ? new Agent({ ...common, connect }) : new ProxyAgent({ ...common, uri: proxy, requestTls: connect });
 }
 

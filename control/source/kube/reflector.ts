@@ -18,7 +18,10 @@ export interface Timings {
   /** Pause after the second failure in a row; it doubles. */
   readonly firstPause: number;
   readonly longestPause: number;
-  /** A watch so long without a byte is broken: bookmarks come every minute or so. */
+  /**
+   * A watch so long without a byte, and up to a quarter longer, may be broken: it is begun again where it was, which costs a request. The
+   * API server sends bookmarks only while a resource changes, so a quiet one has none. Where nobody acknowledges, TCP tells sooner.
+   */
   readonly silence: number;
   /** A watch that is open for so long is well, though nothing came. */
   readonly settled: number;
@@ -46,8 +49,13 @@ const PAGE_ITEMS = 500;
 const ANSWERS_TO_DISTRUST = 3;
 /** A stream may break once or twice without anybody having to know. */
 const FAILURES_TO_TELL = 3;
-/** Watches in a row in which nothing was heard: likewise (a server that was restored from a backup has an older history than ours). */
-const SILENCES_TO_DISTRUST = 2;
+/** Answers in a row that a resource is not there, with pauses that grow. */
+const FAILURES_TO_BE_GONE = 6;
+/**
+ * Watches in a row in which nothing was heard: likewise, after an hour. A server that was restored from a backup has an older history than ours
+ * and says nothing until it has caught up.
+ */
+const SILENCES_TO_DISTRUST = 36;
 
 /** Where the objects go. */
 export interface Shelf {
@@ -261,7 +269,7 @@ export function openReflector({ resource, api, shelf, onChange, onAnswer, timing
     try {
       connected = true;
       heard();
-      const silence = after(timings.silence, () => broken.abort(new Silent(`nothing was heard for ${timings.silence / 1000} s`)));
+      const silence = after(timings.silence * (1 + random() / 4), () => broken.abort(new Silent('nothing was heard for too long')));
       const unended = after(timings.initialSilence, () => {
         if (initial !== undefined) broken.abort(new Unsupported('nothing says that the initial objects are complete'));
       });
@@ -341,12 +349,17 @@ export function openReflector({ resource, api, shelf, onChange, onAnswer, timing
       how = 'list';
       return undefined;
     }
-    if (resource.optional && (status === 404 || status === 403)) {
+    // A server that starts may refuse for a while what it has: what was there once is not believed gone so soon.
+    const known = synced && !absent;
+    if (resource.optional && (status === 404 || status === 403) && (!known || (status === 404 && failures >= FAILURES_TO_BE_GONE))) {
       version = undefined;
       if (!absent) complete(new Map(), true);
-      if (status === 404) well();
-      else setTrouble('ApiServerRefuses', message);
-      return timings.missing * (1 + random());
+      if (status === 404) {
+        well();
+        return timings.missing * (1 + random());
+      }
+      setTrouble('ApiServerRefuses', message);
+      return 0;
     }
     count.errors++;
     if (status === undefined) setTrouble('ApiServerUnreachable', `${message}; what was last heard is served, and it is tried again`);
