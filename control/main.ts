@@ -4,6 +4,7 @@ import { realpathSync } from 'node:fs';
 import { pathToFileURL } from 'node:url';
 import { Command, CommanderError } from 'commander';
 import { agentVerb } from './cli/agent.ts';
+import { checkVerb } from './cli/check.ts';
 import { cleanupVerb } from './cli/cleanup.ts';
 import { dumpVerb } from './cli/dump.ts';
 import { EXITS, exitHelp, Refusal } from './cli/exits.ts';
@@ -34,7 +35,7 @@ export async function run(words: readonly string[], environment: Environment): P
       'after',
       `\nExamples:\n  sluice agent --manifests /etc/sluice/manifests\n  sluice status\n  sluice explain --from 10.244.1.7 --to 10.96.0.10:53/udp\n\n${exitHelp(['done', 'failed', 'usage', 'notRunning', 'precondition', 'alreadyRunning', 'nothingPinned'])}`,
     );
-  for (const verb of [agentVerb, dumpVerb, statusVerb, explainVerb, cleanupVerb]) program.addCommand(verb(environment));
+  for (const verb of [agentVerb, dumpVerb, statusVerb, explainVerb, checkVerb, cleanupVerb]) program.addCommand(verb(environment));
   for (const command of [program, ...program.commands]) {
     command.exitOverride().configureOutput({
       writeOut: (text) => environment.out.write(text),

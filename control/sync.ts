@@ -6,6 +6,7 @@ import { type CompileOptions, compile, planProblems } from './compile/compile.ts
 import { FAMILIES, openPlan, type Plan, settle } from './compile/plan.ts';
 import { apply } from './kernel/apply.ts';
 import { difference, stopsUDP } from './kernel/diff.ts';
+import { type Finding, mapFindings } from './kernel/findings.ts';
 import { type Held, mapsOf, readHeld } from './kernel/held.ts';
 import type { Maps } from './kernel/maps.ts';
 import type { Model, Problem } from './model/model.ts';
@@ -81,6 +82,14 @@ export function sync(maps: Maps, state: SyncState, model: Model, options: Compil
   const waits = plan.refused.size > 0 && Number.isFinite(plan.retryAt);
   const retryAfterMs = waits ? Math.max(0, plan.retryAt - clock()) : undefined;
   return { problems: planProblems(plan), written, udpStopped: stopsUDP(changes), retryAfterMs };
+}
+
+/** What the maps hold otherwise than `model` asks for, read and compiled anew. Writes nothing. Throws KernelError. */
+export function compare(maps: Maps, model: Model, options: CompileOptions): Finding[] {
+  const held = readHeld(maps);
+  const plan = openPlan(held, 0);
+  compile(model, plan, options, 0);
+  return mapFindings(difference(held, plan), held);
 }
 
 /** The Service port behind each frontend id, by its key (`namespace/name:portName/protocol/family`): names for `dump`. */

@@ -365,7 +365,7 @@ describe('how a verb ends', () => {
   });
 
   it('every verb has help with an example and exit codes, and help is no failure', async () => {
-    for (const verb of ['agent', 'dump', 'status', 'explain', 'cleanup']) {
+    for (const verb of ['agent', 'dump', 'status', 'explain', 'check', 'cleanup']) {
       const { out, code } = await sluice(`${verb} --help`);
       assert.equal(code, 0);
       assert.match(out, new RegExp(`Examples:\n  sluice ${verb}`));

@@ -15,6 +15,7 @@ import { snapshotPath, socketPath } from '../observe/paths.ts';
 import { serve } from '../observe/protocol.ts';
 import { writeSnapshot } from '../observe/snapshot.ts';
 import type { Source } from '../source/objects.ts';
+import { compare } from '../sync.ts';
 import { agentAccount } from './account.ts';
 import { openObservation } from './observation.ts';
 import { type Followed, followConfig, type Reload } from './reload.ts';
@@ -185,10 +186,15 @@ export async function startAgent(start: Start): Promise<RunningAgent | undefined
     closers.push(node.onChange(() => agent.dirty()));
 
     let attached = false;
-    const account = (to: Destination | ServiceName) => {
-      const { oldestChangeMs, refusal, problems } = agent.report();
+    const modelNow = () => {
       const model = agent.model();
       if (model === undefined) throw new Error('the agent waits for its source: it has no Services to speak of yet');
+      return model;
+    };
+    const findings = async () => [...compare(datapath.maps, modelNow(), config), ...(await datapath.findings())];
+    const account = (to: Destination | ServiceName) => {
+      const { oldestChangeMs, refusal, problems } = agent.report();
+      const model = modelNow();
       return agentAccount(to, {
         objects: source.objects(),
         model,
@@ -201,6 +207,7 @@ export async function startAgent(start: Start): Promise<RunningAgent | undefined
     };
     const server = await serve(socketPath(config.stateDirectory), async (question) => {
       if (question.ask === 'account') return account(question.to);
+      if (question.ask === 'findings') return findings();
       return statusOf(start, startedAt, agent, chosen, attached ? await datapath.status() : undefined);
     });
     closers.push(() => server.close());

@@ -164,7 +164,7 @@ function* runningLines(status: AgentStatus, now: number): Generator<string> {
 }
 
 /** Maps whose entries come and go, counted. */
-function fillOf(maps: Maps): MapStatus[] {
+export function fillOf(maps: Maps): MapStatus[] {
   const fill: MapStatus[] = [];
   for (const map of Object.values(maps)) {
     if (!('pages' in map) || map.maxEntries <= 1 || map.name === 'verdicts' || map.name === 'snat_ports') continue;

@@ -7,6 +7,8 @@ import type { Problem } from '../model/model.ts';
 import { type DeviceHooks, openDeviceHooks, type Wanted } from './attach.ts';
 import { attachSocketPrograms, cgroupRootOf } from './cgroup.ts';
 import { measureJiffies, probeFeatures } from './features.ts';
+import type { Finding } from './findings.ts';
+import { fillFindings, inspect } from './inspect.ts';
 import { openLedger } from './ledger.ts';
 import { type RoleChoice, rolesOf } from './links.ts';
 import { loadObjects, loadXdp } from './load.ts';
@@ -67,6 +69,8 @@ export interface Datapath {
   status(): Promise<DatapathStatus>;
   /** Counts the entries of the maps that fill up and are named so; yields to the event loop in between. */
   fill(named: (name: string) => boolean): Promise<MapStatus[]>;
+  /** What is not as it must be now, of all but the maps that the plan decides about. */
+  findings(): Promise<Finding[]>;
   /** The devices' part of it, cheap. */
   devices(): readonly DeviceStatus[];
   /** Lets go of the descriptors and the lock; attachments, maps and pins stay. */
@@ -191,6 +195,7 @@ function run(native: Native, node: Node, options: DatapathOptions, features: Fea
     };
     const verify = () => {
       verifySocketPrograms();
+      opened.reread();
       again();
     };
     const timer = setInterval(verify, VERIFY_MS);
@@ -242,6 +247,15 @@ function run(native: Native, node: Node, options: DatapathOptions, features: Fea
         adopted: loaded.adopted,
       }),
     fill: (named) => mapsFill(native, loaded.maps, named),
+    async findings() {
+      const network = node.network.current();
+      const looked = inspect({
+        ...{ native, pins, hooks, network, maps, roles, cgroupRoot, snatPorts: options.snatPorts },
+        tc: options.hooks.tc,
+        programAt: (role, direction) => (role === 'none' ? undefined : native.programInfo(program(`${PREFIXES[role]}_${direction}`)).id),
+      });
+      return [...(writer?.findings(node.network) ?? []), ...looked, ...fillFindings(await mapsFill(native, loaded.maps))];
+    },
     devices: () => devicesIn({ network: node.network.current(), roles, refusals, hooks, xdp }),
     close() {
       for (const stop of stops) stop();
@@ -254,11 +268,13 @@ function run(native: Native, node: Node, options: DatapathOptions, features: Fea
   };
 }
 
+/** First word of the name of a role's programs. */
+const PREFIXES = { nic: 'nic', tunnel: 'nic', pod: 'pod', l3: 'l3' } as const;
+
 function wantedOf(roles: ReadonlyMap<number, RoleChoice>, program: (name: string) => number): Wanted[] {
-  const prefixes = { nic: 'nic', tunnel: 'nic', pod: 'pod', l3: 'l3' } as const;
   return [...roles].flatMap(([ifindex, { role }]) => {
     if (role === 'none') return [];
-    return [{ ifindex, programs: { ingress: program(`${prefixes[role]}_ingress`), egress: program(`${prefixes[role]}_egress`) } }];
+    return [{ ifindex, programs: { ingress: program(`${PREFIXES[role]}_ingress`), egress: program(`${PREFIXES[role]}_egress`) } }];
   });
 }
 

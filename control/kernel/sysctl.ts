@@ -46,10 +46,10 @@ const HOST_SYSCTLS = '/host/proc/sys';
 
 function path(name: string): string {
   const place = existsSync(`${HOST_SYSCTLS}/net/ipv4`) ? HOST_SYSCTLS : '/proc/sys';
-  return `${place}/${name.replaceAll('.', '/')}`;
+  return `${place}/${name.replace(/[./]/g, (sign) => (sign === '.' ? '/' : '.'))}`;
 }
 
-/** The value as the kernel shows it. The settings under net/ are those of the process's own network namespace, wherever they are mounted. */
+/** The value as the kernel shows it. A dot in a device's name is written as a slash, as sysctl(8) has it. The settings under net/ are those of the process's own network namespace, wherever they are mounted. */
 export function readSysctl(name: string): string {
   return readFileSync(path(name), 'utf8');
 }

@@ -1,10 +1,12 @@
 // What do settings, devices and snat_ports hold? Derived from the options, the network and what the cluster says, and written where it
 // differs from what is there.
 
-import type { Device } from '../abi/layout.gen.ts';
+import { encoded } from '../abi/codec.ts';
+import { Device, Settings } from '../abi/layout.gen.ts';
 import type { Address, Problem } from '../model/model.ts';
 import { cgroupRootOf } from './cgroup.ts';
 import { writeExemptions } from './exempt.ts';
+import type { Finding } from './findings.ts';
 import { listeningPorts } from './listeners.ts';
 import { KernelError, type Maps } from './maps.ts';
 import type { Native } from './native.ts';
@@ -27,6 +29,10 @@ export interface Writer {
   write(network: NetworkWatch, view: ClusterView): void;
   /** Cgroups that the socket hook leaves alone from the next write on. */
   setExceptions(paths: readonly string[]): void;
+  /** Takes what the maps hold for what was written: the next write repairs what somebody else changed. */
+  reread(): void;
+  /** What the maps hold otherwise than it should be now. Writes nothing. */
+  findings(network: NetworkWatch): Finding[];
   /** As last written. */
   view(): ClusterView;
   problems(): readonly Problem[];
@@ -47,6 +53,29 @@ function refused(error: KernelError): Problem {
   };
 }
 
+/** A value's bytes, to compare by: two texts are equal where the map would hold the same. */
+function textOf(bytes: Uint8Array): string {
+  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString('hex');
+}
+
+function deviceText(device: Device): string {
+  return textOf(encoded(Device, device));
+}
+
+function settingsWords(settings: Settings | undefined): string {
+  return settings === undefined ? '' : textOf(encoded(Settings, settings));
+}
+
+function heldDevices(maps: Maps): Map<number, string> {
+  return new Map([...maps.devices.entries()].map(([ifindex, device]) => [ifindex, deviceText(device)]));
+}
+
+function heldWords(maps: Maps): readonly bigint[] {
+  const words = new Array<bigint>(maps.snat_ports.maxEntries).fill(0n);
+  for (const [index, word] of maps.snat_ports.entries()) words[index] = word;
+  return words;
+}
+
 /** diag: an AF_NETLINK SOCK_DIAG descriptor. xdp: devices where XDP runs natively now. */
 export function openWriter(
   native: Native,
@@ -58,7 +87,7 @@ export function openWriter(
 ): Writer {
   // 0 says "never looked up" in a flow, and what an earlier agent's flows remember must not be this one's.
   const generations = (maps.settings.get(0)?.route_generation ?? 0) + 1;
-  const devices = new Map([...maps.devices.entries()].map(([ifindex, device]) => [ifindex, JSON.stringify(device)]));
+  let devices = heldDevices(maps);
   let settingsText = '';
   let words: readonly bigint[] = [];
   let current: ClusterView = { serviceCIDRs: [], localPrefixes: undefined, nodeAddresses: [], nodePorts: new Set() };
@@ -76,14 +105,13 @@ export function openWriter(
     const wanted = devicesOf(network.current(), current.nodeAddresses, xdp());
     const changed: [number, Device][] = [];
     for (const [ifindex, device] of wanted) {
-      const text = JSON.stringify(device);
-      if (devices.get(ifindex) !== text) changed.push([ifindex, device]);
+      if (devices.get(ifindex) !== deviceText(device)) changed.push([ifindex, device]);
     }
     const gone = [...devices.keys()].filter((ifindex) => !wanted.has(ifindex));
     maps.devices.deleteMany(gone);
     for (const ifindex of gone) devices.delete(ifindex);
     maps.devices.setMany(changed);
-    for (const [ifindex, device] of changed) devices.set(ifindex, JSON.stringify(device));
+    for (const [ifindex, device] of changed) devices.set(ifindex, deviceText(device));
   }
 
   function writePorts(): void {
@@ -99,7 +127,7 @@ export function openWriter(
     const generation = (generations + network.changes()) >>> 0 || 1;
     const made = settingsOf(options, clocks, current, generation, exempt);
     problems.push(...made.problems);
-    const text = JSON.stringify(made.settings, (_, value: unknown) => (typeof value === 'bigint' ? value.toString() : value));
+    const text = settingsWords(made.settings);
     if (text === settingsText) return;
     maps.settings.set(0, made.settings);
     settingsText = text;
@@ -122,6 +150,29 @@ export function openWriter(
     },
     setExceptions(paths) {
       exceptions = paths;
+    },
+    reread() {
+      devices = heldDevices(maps);
+      words = heldWords(maps);
+      settingsText = settingsWords(maps.settings.get(0));
+    },
+    findings(network) {
+      const held = maps.settings.get(0);
+      const wanted = settingsOf(options, clocks, current, held?.route_generation ?? 0, exempt).settings;
+      const findings: Finding[] = [];
+      const told = (where: string, found: string, should: string) =>
+        findings.push({ kind: 'drift', where, found, wanted: should, repair: 'the agent, within 5 s' });
+      if (held === undefined || settingsWords(held) !== settingsWords(wanted))
+        told('map settings', 'other contents', 'what the configuration and the cluster say');
+      const inMap = heldDevices(maps);
+      const should = devicesOf(network.current(), current.nodeAddresses, xdp());
+      for (const [ifindex, device] of should)
+        if (inMap.get(ifindex) !== deviceText(device))
+          told(`map devices ${ifindex}`, inMap.has(ifindex) ? 'other contents' : 'missing', 'what the device says');
+      for (const ifindex of inMap.keys())
+        if (!should.has(ifindex)) told(`map devices ${ifindex}`, 'not wanted', 'no entry: there is no such device');
+      if (heldWords(maps).join() !== words.join()) told('map snat_ports', 'other contents', 'the ports that a masquerade may use');
+      return findings;
     },
     view: () => current,
     problems: () => problems,

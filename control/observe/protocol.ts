@@ -15,8 +15,11 @@ const PATIENCE_MS = 10_000;
 
 const HEADER = 4;
 
-/** What can be asked: how the agent is; what bears upon a connection to a destination. */
-export type Question = { readonly ask: 'status' } | { readonly ask: 'account'; readonly to: Destination | ServiceName };
+/** What can be asked: how the agent is; what bears upon a connection to a destination; what is not as it must be. */
+export type Question =
+  | { readonly ask: 'status' }
+  | { readonly ask: 'findings' }
+  | { readonly ask: 'account'; readonly to: Destination | ServiceName };
 
 type Answer = { readonly answer: unknown } | { readonly error: string };
 
@@ -79,7 +82,7 @@ function isTarget(value: unknown): value is Destination | ServiceName {
 
 function isQuestion(value: unknown): value is Question {
   if (typeof value !== 'object' || value === null || !('ask' in value)) return false;
-  return value.ask === 'status' || (value.ask === 'account' && 'to' in value && isTarget(value.to));
+  return value.ask === 'status' || value.ask === 'findings' || (value.ask === 'account' && 'to' in value && isTarget(value.to));
 }
 
 async function converse(socket: Socket, answer: (question: Question) => unknown): Promise<void> {
