@@ -206,6 +206,7 @@ export function openNodeMetrics(registry: Registry, view: NodeView): void {
     labelNames: ['resource'],
     registers,
     collect() {
+      this.reset();
       for (const { resource, connected } of view.resources()) this.set({ resource }, connected ? 1 : 0);
     },
   });
