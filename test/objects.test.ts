@@ -49,6 +49,11 @@ describe('a Service', () => {
     ['may start with a digit and be 63 long (1.16)', service(`0${'a'.repeat(62)}`), { name: `0${'a'.repeat(62)}` }],
     ['may be called constructor', service('constructor/constructor'), { key: 'constructor/constructor' }],
     ['with clusterIP None is headless (1.1)', service('web', { clusterIP: 'None' }), { headless: true, clusterIPs: [] }],
+    [
+      'labelled headless is so, whatever address it has (1.3)',
+      service('web', {}, { metadata: { labels: { 'service.kubernetes.io/headless': '' } } }),
+      { headless: true, clusterIPs: [], ports: [] },
+    ],
     ['of type ExternalName needs nothing else (1.1)', service('web', { type: 'ExternalName', ports: null }), { refused: false, ports: [] }],
     ['without a clusterIP has none yet (1.1)', service('web', { clusterIP: '' }), { clusterIPs: [], refused: false }],
     [

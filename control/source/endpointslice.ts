@@ -7,6 +7,7 @@ import { present } from '../model/lists.ts';
 import type { Family } from '../model/model.ts';
 import {
   booleanMember,
+  HEADLESS,
   isIntegerWithin,
   listMember,
   member,
@@ -21,7 +22,6 @@ import { SERVICE_PROXY_NAME } from './service.ts';
 
 const SERVICE_NAME = 'kubernetes.io/service-name';
 const TRIGGER_TIME = 'endpoints.kubernetes.io/last-change-trigger-time';
-export const HEADLESS = 'service.kubernetes.io/headless';
 const NONE: readonly string[] = [];
 const nodeNames = sharedTexts();
 const serviceKeys = sharedTexts();

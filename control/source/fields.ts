@@ -5,6 +5,9 @@ import { type AddressKind, addressKind, parseAddress } from '../address.ts';
 import { type Complaints, shown } from '../model/complaints.ts';
 import type { Address } from '../model/model.ts';
 
+/** A label that says of a Service or a slice: no proxy's business (1.3). */
+export const HEADLESS = 'service.kubernetes.io/headless';
+
 /** A field's path, made only where somebody complains: a big cluster has a million fields. */
 export type Path = () => string;
 

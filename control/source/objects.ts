@@ -37,7 +37,7 @@ export interface Service extends Identity {
   /** Value of the label service.kubernetes.io/service-proxy-name (1.2); undefined: no such label. */
   readonly proxyName: string | undefined;
   readonly type: ServiceType;
-  /** clusterIP `None` (1.1). */
+  /** clusterIP `None` (1.1), or labelled so (1.3). */
   readonly headless: boolean;
   /** At most one of a family; empty: headless or not yet allocated. */
   readonly clusterIPs: readonly Address[];

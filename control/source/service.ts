@@ -6,7 +6,7 @@ import { type Complaints, complaintsAbout, shown } from '../model/complaints.ts'
 import { SERVICE_LIMITS } from '../model/limits.ts';
 import { present, trimmed } from '../model/lists.ts';
 import type { Address, Prefix } from '../model/model.ts';
-import { isIntegerWithin, listMember, member, memberAt, readUid, readUnicast, stringMember } from './fields.ts';
+import { HEADLESS, isIntegerWithin, listMember, member, memberAt, readUid, readUnicast, stringMember } from './fields.ts';
 import type { PortSpec, Service, ServiceType } from './objects.ts';
 
 const TYPES: readonly ServiceType[] = ['ClusterIP', 'NodePort', 'LoadBalancer', 'ExternalName'];
@@ -214,8 +214,10 @@ export function parseService(value: unknown, namespace: string, name: string, or
   const spec = member(value, 'spec');
   const metadata = member(value, 'metadata');
   const type = readChoice(spec, 'type', TYPES, reading);
-  // An ExternalName has no ports or addresses of ours, whatever lingers in it (1.1).
-  const { headless, clusterIPs } = type === 'ExternalName' ? { headless: false, clusterIPs: [] } : readClusterIPs(spec, reading);
+  // An ExternalName has no ports or addresses of ours, whatever lingers in it (1.1); a Service with the label is as one without a VIP (1.3).
+  const labelled = member(member(metadata, 'labels'), HEADLESS) !== undefined;
+  const unread = { headless: labelled, clusterIPs: [] };
+  const { headless, clusterIPs } = type === 'ExternalName' || labelled ? unread : readClusterIPs(spec, reading);
   const skipped = headless || type === 'ExternalName';
   const ports = skipped ? [] : readPorts(spec, reading);
   if (!skipped && ports.length === 0 && !refused) reading.refuse('spec.ports', 'NoPorts', 'a Service needs at least one port');

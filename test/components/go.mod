@@ -1,4 +1,4 @@
-// The real components that tests run against, pinned. Go workspaces, vendoring and releases of this module are not meant.
+// The real components of a cluster, pinned: tests run against them. One module, since one set of dependencies fits them all.
 module sluice.test/components
 
 go 1.25.0

@@ -24,7 +24,7 @@ export interface LogLine {
 export interface Agent {
   /** Everything it logged. */
   readonly lines: readonly LogLine[];
-  /** Resolves with the next line that is `msg`, counted from line `from`. Rejects when the agent ends first, or after 20 s. */
+  /** Resolves with the next line that is `msg`, counted from line `from`. Rejects when the agent ends first, or after a minute. */
   said(msg: string, from?: number): Promise<LogLine>;
   /** Has it read its configuration again, and resolves when it has. */
   reread(): Promise<void>;
@@ -44,9 +44,13 @@ export function agentArguments(lab: Lab, node: NodeName): string[] {
   ];
 }
 
+/** Where an agent takes its objects from: a directory of manifests, or the API server that a kubeconfig names. */
+export type AgentSource = string | { readonly kubeconfig: string };
+
 /** Starts an agent and resolves when it serves. */
-export async function startAgent(lab: Lab, node: NodeName, manifests: string, more: readonly string[] = []): Promise<Agent> {
-  const words = ['agent', '--manifests', manifests, '--hostname-override', nodeObjects[node], ...agentArguments(lab, node), ...more];
+export async function startAgent(lab: Lab, node: NodeName, source: AgentSource, more: readonly string[] = []): Promise<Agent> {
+  const from = typeof source === 'string' ? ['--manifests', source] : ['--kubeconfig', source.kubeconfig];
+  const words = ['agent', ...from, '--hostname-override', nodeObjects[node], ...agentArguments(lab, node), ...more];
   return watchAgent(lab.start(node, process.execPath, ['--disable-warning=ExperimentalWarning', main, ...words]));
 }
 
@@ -75,8 +79,8 @@ export async function watchAgent(child: ChildProcess): Promise<Agent> {
         };
         const timer = setTimeout(() => {
           done();
-          reject(new Error(`the agent did not say "${msg}" within 20 s:\n${output}`));
-        }, 20_000);
+          reject(new Error(`the agent did not say "${msg}" within a minute:\n${output}`));
+        }, 60_000);
         const one = () => {
           const found = lines.slice(from).find((line) => line.msg === msg);
           if (found) {

@@ -1,7 +1,7 @@
 // What is asked of the API server? The four resources with the part of each that can matter to this node: what another proxy
 // serves, what is headless and other nodes never travel (1.1–1.3, 14.6).
 
-import { HEADLESS } from '../endpointslice.ts';
+import { HEADLESS } from '../fields.ts';
 import type { Kind } from '../objects.ts';
 import { SERVICE_PROXY_NAME } from '../service.ts';
 
@@ -26,7 +26,7 @@ export function resourcesOf(nodeName: string, serviceProxyName: string | undefin
       kind: 'Service',
       apiVersion: 'v1',
       path: '/api/v1/services',
-      query: labels(...ours),
+      query: labels(`!${HEADLESS}`, ...ours),
       // Kubernetes 1.32 and later.
       fieldSelector: 'spec.clusterIP!=None',
       optional: false,
