@@ -11,10 +11,11 @@ import { fileURLToPath } from 'node:url';
 import { execa } from 'execa';
 import { parse, stringify } from 'yaml';
 import { EXITS } from '../control/cli/exits.ts';
+import { findCgroupRoot } from '../control/kernel/cgroup.ts';
 import { watchAgent } from './lib/agent.ts';
 import { agentContainer, givenCapabilities, imageRoot, signalContainer, startContainer } from './lib/container.ts';
 import { parseDestination, wordsOf } from './lib/flow.ts';
-import { type Lab, openLab } from './lib/netns.ts';
+import { cgroupRoot, type Lab, openLab } from './lib/netns.ts';
 import { families, nodeObjects, places } from './lib/places.ts';
 import { plainLane } from './lib/topology.ts';
 import { ask, serveAll } from './lib/wire.ts';
@@ -96,8 +97,8 @@ describe('image', () => {
     );
 
     /** What another process of the container says and ends with, as by kubectl exec. */
-    async function told(...command: string[]): Promise<{ out: string; code: number }> {
-      const child = await startContainer(lab, 'nodeA', { volumes, environment, command });
+    async function told(mounted: typeof volumes, ...command: string[]): Promise<{ out: string; code: number }> {
+      const child = await startContainer(lab, 'nodeA', { volumes: mounted, environment, command });
       let out = '';
       for (const stream of [child.stdout!, child.stderr!]) stream.on('data', (text) => (out += text));
       const [code] = (await once(child, 'close')) as [number];
@@ -127,7 +128,7 @@ describe('image', () => {
           refused, user: process.getuid(), pid: process.pid,
           ...Object.fromEntries(['CapPrm', 'CapEff', 'CapBnd', 'CapAmb', 'NoNewPrivs'].map((name) => [name, new RegExp(name + ':\\\\s*(\\\\S+)').exec(status)[1]])),
         }));`;
-      const { out, code } = await told('/usr/bin/node', '-e', program);
+      const { out, code } = await told(volumes, '/usr/bin/node', '-e', program);
       assert.equal(code, 0, out);
       const { refused, CapEff, ...rest } = JSON.parse(out);
       assert.deepEqual(
@@ -143,6 +144,22 @@ describe('image', () => {
       assert.deepEqual(rest, { user: 0, pid: 1, CapPrm: CapEff, CapBnd: CapEff, CapAmb: '0'.repeat(16), NoNewPrivs: '1' });
     });
 
+    it('finds the root of the node’s cgroups, which is not its own', async () => {
+      const program = `
+        const { existsSync, readFileSync } = require('node:fs');
+        const mounts = readFileSync('/proc/self/mountinfo', 'utf8');
+        const paths = mounts.split('\\n').flatMap((line) => line.split(' ')[4] ?? []);
+        const roots = paths.filter((path) => existsSync(path + '/cgroup.procs') && !existsSync(path + '/cgroup.type'));
+        console.log(JSON.stringify({ mounts, roots }));`;
+      const { out, code } = await told({ ...volumes, cgroup: '/sys/fs/cgroup' }, '/usr/bin/node', '-e', program);
+      assert.equal(code, 0, out);
+      const { mounts, roots } = JSON.parse(out) as { mounts: string; roots: string[] };
+      assert.equal(
+        findCgroupRoot(mounts, (path) => roots.includes(path)),
+        cgroupRoot().replace(/^\/sys/, '/host/sys'),
+      );
+    });
+
     it('serves pods, the node and clients outside, stops when told, and takes over what it left', async () => {
       for (const round of ['maps made', 'maps adopted']) {
         const child = await start();
@@ -155,11 +172,11 @@ describe('image', () => {
           const [answer] = await ask(lab, from, protocol, address, port);
           assert.equal(answer?.error, undefined, `${from} → ${address} port ${port} ${protocol}: ${answer?.error}`);
         }
-        const status = await told('/usr/bin/sluice', 'status');
+        const status = await told(volumes, '/usr/bin/sluice', 'status');
         assert.equal(status.code, 0, status.out);
         assert.match(status.out, /^node +node-a, /m);
         assert.match(status.out, /^eth0 +nic +(tcx|clsact) /m);
-        assert.equal((await told('/usr/bin/sluice', 'dump', 'frontends')).code, 0);
+        assert.equal((await told(volumes, '/usr/bin/sluice', 'dump', 'frontends')).code, 0);
         const { startupProbe, livenessProbe, readinessProbe } = agentContainer();
         for (const probe of [startupProbe, livenessProbe, readinessProbe]) assert.equal(await answerTo(probe!.httpGet), 200);
         const reserved = await lab.run('nodeA', 'cat', ['/proc/sys/net/ipv4/ip_local_reserved_ports']);
