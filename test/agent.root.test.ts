@@ -127,6 +127,21 @@ describe('agent on a node', () => {
     assert.equal((await sluice('dump', ...places())).code, 6);
   });
 
+  it('--init-only does once what needs more privilege, and --cleanup takes it back', async () => {
+    const reserved = async () => (await told('sysctl', '-n', 'net.ipv4.ip_local_reserved_ports')).out.trim();
+    for (const time of ['first', 'second']) {
+      const init = await sluice('agent', '--init-only', '--snat-ports', '20000-20009', ...agentArguments(lab, 'nodeA'));
+      assert.deepEqual([init.code, init.out], [0, 'reserved ports 20000-20009\n'], time);
+      assert.equal(await reserved(), '20000-20009');
+    }
+    const undone = await sluice('agent', '--cleanup=true', ...agentArguments(lab, 'nodeA'));
+    assert.equal(undone.code, 0, undone.out);
+    assert.match(undone.out, /^removed reserved ports 20000-20009$/m);
+    assert.equal(await reserved(), '');
+    const elsewhere = await sluice('agent', '--init-only', ...agentArguments(lab, 'nodeA'), '--pin-directory', lab.directory);
+    assert.equal(elsewhere.code, 4, elsewhere.out);
+  });
+
   it('what is missing or wrong ends the start with one clear line each, before anything is touched', async () => {
     const wrong = await sluice('agent', '--manifests', join(lab.directory, 'nowhere'), ...agentArguments(lab, 'nodeA'));
     assert.equal(wrong.code, 2, wrong.out);

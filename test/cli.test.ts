@@ -18,6 +18,7 @@ import { SECTIONS } from '../control/cli/sections/sections.ts';
 import { align } from '../control/cli/table.ts';
 import { durationText, printable, printableJson, printableYaml } from '../control/cli/text.ts';
 import type { Environment } from '../control/cli/verb.ts';
+import { readConfig } from '../control/config.ts';
 import { KernelError, type Maps, memoryMaps } from '../control/kernel/maps.ts';
 import { run } from '../control/main.ts';
 import { serve } from '../control/observe/protocol.ts';
@@ -362,6 +363,20 @@ describe('how a verb ends', () => {
     const bug = await sluice('dump', refusing(new TypeError('a bug')));
     assert.equal(bug.code, EXITS.failed.code);
     assert.match(bug.err, /TypeError: a bug\n {4}at /);
+  });
+
+  it('agent --write-config-to writes what counts and ends', async () => {
+    const file = join(directory, 'written.yaml');
+    const words =
+      '--hostname-override node-z --masquerade-all=true -v=4 --proxy-mode ipvs --healthz-bind-address= --nodeport-addresses all';
+    const { code, out, err } = await sluice(`agent --write-config-to ${file} ${words}`);
+    assert.deepEqual([code, out, err], [0, '', '']);
+    const { nodeName, masqueradeAll, verbosity, healthzBindAddress, nodePortAddresses } = readConfig({}, file);
+    assert.deepEqual(
+      [nodeName, masqueradeAll, verbosity, healthzBindAddress, nodePortAddresses.primary],
+      ['node-z', true, 4, undefined, false],
+    );
+    assert.equal((await sluice('agent --write-config-to /nonexistent/x')).code, EXITS.failed.code);
   });
 
   it('every verb has help with an example and exit codes, and help is no failure', async () => {

@@ -2,8 +2,14 @@
 
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
+import { join } from 'node:path';
+import { createInterface } from 'node:readline';
 import { after, afterEach, before, describe, it } from 'node:test';
 import { fileURLToPath } from 'node:url';
+import type { AgentStatus } from '../control/agent/status.ts';
+import { socketPath } from '../control/observe/paths.ts';
+import { ask } from '../control/observe/protocol.ts';
+import { agentArguments, pinnedMaps, watchAgent } from './lib/agent.ts';
 import { type ControlPlane, makeServiceAccount, startControlPlane } from './lib/control-plane.ts';
 import type { FollowerAnswer, FollowerOptions } from './lib/kube-follower.ts';
 import { type Lab, openLab } from './lib/netns.ts';
@@ -12,6 +18,7 @@ import { until } from './lib/sandbox.ts';
 import { plainLane } from './lib/topology.ts';
 
 const FOLLOWER = fileURLToPath(new URL('lib/kube-follower.ts', import.meta.url));
+const MAIN = fileURLToPath(new URL('../control/main.ts', import.meta.url));
 const ACCOUNT = 'kube-system/follower';
 const RULES = [
   { apiGroups: [''], resources: ['services', 'nodes'], verbs: ['list', 'watch'] },
@@ -196,6 +203,45 @@ describe('the API server as it is', () => {
       assert.deepEqual([during.synced, during.problems], [false, ['ApiServerUnreachable']]);
       plane.apiServer.start();
       await synced(follower);
+    });
+
+    it('dead when an agent starts again: what is pinned serves on, one line says why, and the rest follows when it is back (12.5)', async () => {
+      const start = () => {
+        const words = ['agent', '--kubeconfig', kubeconfig, '--hostname-override', 'node-a', ...agentArguments(lab, 'nodeA')];
+        return lab.start('nodeA', process.execPath, ['--disable-warning=ExperimentalWarning', MAIN, ...words]);
+      };
+      const status = async () => (await ask(socketPath(join(lab.directory, 'state-nodeA')), { ask: 'status' })) as AgentStatus | undefined;
+      const frontends = () => [...pinnedMaps(lab, 'nodeA').frontends4.entries()].map(([key]) => `${key.address}:${key.port}`).sort();
+
+      const first = await watchAgent(start());
+      const pinned = frontends();
+      assert.ok(pinned.length > MANY && pinned.includes('10.96.0.1:443'), String(pinned.length));
+      await first.end('SIGKILL');
+      await plane.apiServer.kill('SIGKILL');
+
+      const child = start();
+      const second = watchAgent(child);
+      second.catch(() => {});
+      let told = 0;
+      createInterface({ input: child.stderr! }).on('line', (line) => {
+        if (line.includes('"reason":"ApiServerUnreachable"') && line.includes('"level":"warn"')) told++;
+      });
+      await until('three attempts', async () => {
+        const now = await status();
+        return (now?.source.apiServer?.resources ?? []).some(({ errors }) => errors >= 3);
+      });
+      const waiting = await status();
+      assert.equal(waiting?.source.synced, false);
+      assert.deepEqual(
+        waiting?.problems.map(({ reason }) => reason),
+        ['ApiServerUnreachable'],
+      );
+      assert.deepEqual([frontends(), told], [pinned, 1]);
+
+      plane.apiServer.start();
+      const agent = await second;
+      assert.deepEqual(frontends(), pinned);
+      await agent.end('SIGTERM');
     });
 
     it('etcd restarted: the watches go on', async () => {

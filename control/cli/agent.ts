@@ -1,16 +1,21 @@
 // sluice agent: runs on a node until it is told to stop, and leaves the kernel serving.
 
-import { readFileSync } from 'node:fs';
+import { readFileSync, writeFileSync } from 'node:fs';
 import type { Command } from 'commander';
+import { stringify } from 'yaml';
 import { BindError } from '../agent/observation.ts';
 import { type RunningAgent, startAgent } from '../agent/start.ts';
-import { FLAGS } from '../config/flags.ts';
-import { ConfigError } from '../config.ts';
+import { effectiveFields } from '../config/effective.ts';
+import { FLAGS, type FlagValue } from '../config/flags.ts';
+import { type Config, ConfigError } from '../config.ts';
 import { home } from '../home.ts';
 import { LockedError, PreconditionError } from '../kernel/datapath.ts';
+import { initialise } from '../kernel/init.ts';
 import { openLog } from '../observe/log.ts';
 import { isInCluster } from '../source/kube/identity.ts';
+import { runCleanup } from './cleanup.ts';
 import { Refusal } from './exits.ts';
+import { writeLines } from './output.ts';
 import { configFileOf, configOf, type Environment, type Options, readOptions, verb } from './verb.ts';
 
 function version(): string {
@@ -18,8 +23,39 @@ function version(): string {
   return typeof manifest === 'object' && manifest !== null && 'version' in manifest ? String(manifest.version) : 'unknown';
 }
 
+function writeConfig(config: Config, file: string): void {
+  try {
+    writeFileSync(file, stringify(effectiveFields(config)));
+  } catch (error) {
+    throw new Refusal('failed', `--write-config-to: ${(error as Error).message}`);
+  }
+}
+
+/** kube-proxy: one thing that is done in place of running; false: none is asked for. */
+async function runInstead(environment: Environment, options: Options, config: Config): Promise<boolean> {
+  const { writeConfigTo } = options;
+  const on = (option: FlagValue) => option === true || option === 'true';
+  if (typeof writeConfigTo === 'string' && writeConfigTo !== '') writeConfig(config, writeConfigTo);
+  else if (on(options.cleanup)) await runCleanup(environment, options);
+  else if (on(options.initOnly)) await writeLines(environment.out, initialise(environment.native(), config));
+  else return false;
+  return true;
+}
+
+/** What may end a start, as exits. */
+function refusalOf(error: unknown): unknown {
+  if (error instanceof ConfigError) return new Refusal('usage', error.message);
+  if (error instanceof PreconditionError || error instanceof BindError) return new Refusal('precondition', error.message);
+  if (error instanceof LockedError) return new Refusal('alreadyRunning', error.message);
+  return error;
+}
+
 async function run(environment: Environment, options: Options): Promise<void> {
   const config = configOf(options);
+  const done = await runInstead(environment, options, config).catch((error: unknown) => {
+    throw refusalOf(error);
+  });
+  if (done) return;
   if (config.manifests === undefined && config.kubeconfig === undefined && !isInCluster()) {
     const allowed = 'one of them, or to run in a pod with a service account';
     throw new Refusal(
@@ -52,18 +88,14 @@ async function run(environment: Environment, options: Options): Promise<void> {
       signal: stop.signal,
     });
   } catch (error) {
-    if (error instanceof ConfigError) throw new Refusal('usage', error.message);
-    if (error instanceof PreconditionError) throw new Refusal('precondition', error.message);
-    if (error instanceof BindError) throw new Refusal('precondition', error.message);
-    if (error instanceof LockedError) throw new Refusal('alreadyRunning', error.message);
-    throw error;
+    throw refusalOf(error);
   }
   await stopped;
   await agent?.close();
 }
 
 export function agentVerb(environment: Environment): Command {
-  return verb('agent', {
+  const command = verb('agent', {
     summary: 'serve the Services of a cluster, or of a directory of manifests, on this node, and follow their changes',
     flags: FLAGS.map((flag) => flag.name),
     examples: [
@@ -74,5 +106,9 @@ export function agentVerb(environment: Environment): Command {
       'sluice agent --config /etc/sluice/config.yaml --socket host-only',
     ],
     exits: ['done', 'failed', 'usage', 'precondition', 'alreadyRunning'],
-  }).action((options: Options) => run(environment, options));
+  });
+  command.option('--write-config-to <FILE>', 'write the configuration that counts, defaults filled in, to FILE, and exit');
+  command.option('--cleanup [true|false]', 'remove everything of the agent from this node, as sluice cleanup does, and exit');
+  command.option('--init-only [true|false]', 'do what needs more privilege than the agent (mount a bpffs, reserve ports), and exit');
+  return command.action((options: Options) => run(environment, options));
 }

@@ -8,7 +8,8 @@ import { writeLines } from './output.ts';
 import { printable } from './text.ts';
 import { configOf, type Environment, type Options, PLACES, verb } from './verb.ts';
 
-async function run(environment: Environment, options: Options): Promise<void> {
+/** Removes everything of an agent with this configuration, and says what it was. */
+export async function runCleanup(environment: Environment, options: Options): Promise<void> {
   const config = configOf(options);
   let removed: readonly string[];
   try {
@@ -29,5 +30,5 @@ export function cleanupVerb(environment: Environment): Command {
     flags: PLACES,
     examples: ['sluice cleanup', 'sluice cleanup --pin-directory /sys/fs/bpf/node2 --state-directory /run/node2'],
     exits: ['done', 'failed', 'usage', 'precondition', 'alreadyRunning'],
-  }).action((options: Options) => run(environment, options));
+  }).action((options: Options) => runCleanup(environment, options));
 }

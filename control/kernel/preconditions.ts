@@ -80,9 +80,14 @@ function missingObjects(): string[] {
   return OBJECTS.filter((name) => !existsSync(objectPath(name))).map((name) => `${objectPath(name)} is not there: run "make build"`);
 }
 
+/** Is a directory, which need not be there yet, on a bpffs? */
+export function isOnBpfFs(native: Native, directory: string): boolean {
+  return native.fileSystemType(nearest(directory)) === BPF_FS_MAGIC;
+}
+
 function missingMounts(native: Native, options: Pick<DatapathOptions, 'pinDirectory' | 'cgroupRoot' | 'hooks'>): string[] {
   const missing: string[] = [];
-  if (native.fileSystemType(nearest(options.pinDirectory)) !== BPF_FS_MAGIC) {
+  if (!isOnBpfFs(native, options.pinDirectory)) {
     missing.push(
       `${options.pinDirectory} is not on a bpffs: run "mount -t bpf bpf /sys/fs/bpf", or set pinDirectory to a directory on one`,
     );
