@@ -190,6 +190,11 @@ demo-clean: ## remove a demo that KEEP=1 left running
 bench-packet: build ## what a packet costs, as root: a table, and bench/out/packet.json
 	@$(NODE) bench/packet.ts
 
+.PHONY: bench-control
+bench-control: build ## what the control plane costs, as root: a table, and bench/out/control.json; APISERVER=1: beside kube-proxy, minutes
+	@$(if $(APISERVER),$(MAKE) --no-print-directory components)
+	@$(NODE) --disable-warning=ExperimentalWarning bench/control.ts $(if $(APISERVER),--apiserver)
+
 build/sluice.js: deploy/bundle.ts package.json package-lock.json $(shell find control -name '*.ts') | $(NPM_STAMP)
 	@$(NODE) deploy/bundle.ts
 

@@ -148,9 +148,9 @@ describe('arrows', () => {
     assert.deepEqual([...new Set(taken)].filter((path) => !path.startsWith('demo/')).sort(), lab);
   });
 
-  // The benchmark measures the product's own programs, filled by its own compiler; of the tests it takes what builds packets and objects.
-  test('bench: takes the product, and of the tests packets and objects', () => {
-    const all = files('bench/*.ts');
+  // The benchmarks measure the product's own programs and agent; of the tests they take what builds packets and objects, and the lab's cluster.
+  test('bench: takes the product, and of the tests packets, objects and the lab', () => {
+    const all = files('bench/**/*.ts');
     assert(all.length > 5);
     const taken = all.flatMap((file) =>
       importsOf(read(file))
@@ -158,7 +158,8 @@ describe('arrows', () => {
         .map(({ path }) => normalize(join(dirname(file), path))),
     );
     const foreign = taken.filter((path) => !path.startsWith('bench/') && !path.startsWith('control/'));
-    assert.deepEqual([...new Set(foreign)].sort(), ['test/lib/objects.ts', 'test/lib/packet.ts']);
+    const lab = ['agent', 'component', 'control-plane', 'kubelet', 'netns', 'places', 'topology', 'wire'];
+    assert.deepEqual([...new Set(foreign)].sort(), [...lab, 'objects', 'packet'].map((name) => `test/lib/${name}.ts`).sort());
   });
 
   test('deploy: puts together what others built and takes no module of it', () => {
