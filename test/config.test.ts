@@ -100,6 +100,18 @@ describe('what is given means', () => {
       { nodePortAddresses: { primary: false, ranges: ['0.0.0.0/0', '::/0'] } },
     ],
     [
+      'NodePorts on the loopback alone (8.1)',
+      { nodePortAddresses: ['localhost'] },
+      {},
+      { nodePortAddresses: { primary: false, ranges: [] } },
+    ],
+    [
+      'NodePorts on primary addresses, and on the loopback as ever (8.1)',
+      { nodePortAddresses: ['primary', 'localhost'] },
+      {},
+      { nodePortAddresses: { primary: true, ranges: [] } },
+    ],
+    [
       'NodePorts inside a network, and on all addresses of the family that has none (8.1)',
       { nodePortAddresses: ['192.168.0.9/24'] },
       {},
@@ -309,11 +321,11 @@ describe('what is wrong is named with its field, what was given and what is allo
     ['a name with a blank', {}, { 'hostname-override': 'a b' }, 'hostnameOverride (--hostname-override)', '"a b"', /^the name of a Node/],
     [
       'a word that is no NodePort address',
-      { nodePortAddresses: ['primary', 'localhost'] },
+      { nodePortAddresses: ['primary', 'secondary'] },
       {},
       'nodePortAddresses[1]',
-      '"localhost"',
-      /^primary, all, or a network/,
+      '"secondary"',
+      /^primary, localhost, all, or a network/,
     ],
     [
       'an address without a length',

@@ -68,7 +68,7 @@ export const FLAGS: readonly Flag[] = [
     argument: 'LIST',
     form: 'list',
     field: 'nodePortAddresses',
-    description: 'addresses NodePorts are served on: primary, all, or networks (default: primary)',
+    description: 'addresses NodePorts are served on: primary, localhost, all, or networks (default: primary)',
   },
   {
     name: 'service-cidr',

@@ -65,7 +65,8 @@ function readNodePortAddresses(words: readonly string[] = ['primary']): NodePort
   const primary = words.includes('primary') || words.length === 0;
   const ranges = words.filter((word) => word.includes('/'));
   if (words.includes('all')) return { primary, ranges: ['0.0.0.0/0', '::/0'] };
-  if (primary) return { primary, ranges };
+  // kube-proxy 1.37: `localhost` names the loopback, which the socket hook serves whatever is said here (8.4).
+  if (primary || (words.includes('localhost') && ranges.length === 0)) return { primary, ranges };
   const families = new Set(ranges.map(familyOf));
   return { primary, ranges: [...ranges, ...(families.has(4) ? [] : ['0.0.0.0/0']), ...(families.has(6) ? [] : ['::/0'])] };
 }

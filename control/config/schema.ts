@@ -50,7 +50,7 @@ export const schema = z.strictObject({
   metricsBindAddress: value.listening.optional(),
   bindAddressHardFail: value.flag.optional(),
   mode: value.withoutEffect(value.oneOf(['iptables', 'ipvs', 'nftables'])),
-  nodePortAddresses: z.array(z.union([value.oneOf(['primary', 'all']), value.prefix])).optional(),
+  nodePortAddresses: z.array(z.union([value.oneOf(['primary', 'localhost', 'all']), value.prefix])).optional(),
   detectLocalMode: value.oneOf(['ClusterCIDR', 'NodeCIDR', 'BridgeInterface', 'InterfaceNamePrefix']).optional(),
   detectLocal: z
     .strictObject({ bridgeInterface: value.interfaceName.optional(), interfaceNamePrefix: value.interfacePrefix.optional() })

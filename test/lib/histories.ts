@@ -90,15 +90,15 @@ class Stage {
     };
   }
 
-  /** The client sends. TCP: flags. */
-  send(flags = 'S'): Outcome {
-    const text: PacketText = { ...requestText(this.#case, this.#port), flags, payload: Uint8Array.of(1, 2, 3, 4) };
+  /** The client sends. TCP: flags, and a sequence number. */
+  send(flags = 'S', sequence = 1000): Outcome {
+    const text: PacketText = { ...requestText(this.#case, this.#port), flags, sequence, payload: Uint8Array.of(1, 2, 3, 4) };
     return this.#bench.enter('outside', buildPacket(text));
   }
 
   /** The client sends, and is sent on to a pod. */
-  reach(pod: PodName, flags = 'S'): Packet {
-    const { verdict, frame } = this.send(flags);
+  reach(pod: PodName, flags = 'S', sequence = 1000): Packet {
+    const { verdict, frame } = this.send(flags, sequence);
     assert.equal(verdict, 'FORWARD_REQUEST');
     const packet = parsePacket(frame);
     assert.deepEqual(
@@ -206,6 +206,25 @@ const told: Readonly<Record<string, (stage: Stage, protocol: FlowProtocol) => vo
     assert.equal(stage.reach('b1').sourcePort, first.sourcePort);
     stage.answer(first, 'b1');
     assert.equal(stage.home(), 'flows');
+  },
+
+  'windows and sequence numbers are not checked (9.7)'(stage, protocol) {
+    stage.giveAll('b1');
+    const first = stage.reach('b1');
+    stage.answer(first, 'b1');
+    for (const sequence of [1001, 0x7fff_0000, 7, 0xffff_fff0])
+      assert.equal(stage.reach('b1', closing(protocol), sequence).sourcePort, first.sourcePort);
+  },
+
+  'a datagram leaves a backend whose id was given away, a connection stays (9.2, 9.3)'(stage, protocol) {
+    stage.giveAll('b1');
+    const request = stage.reach('b1');
+    stage.answer(request, 'b1');
+    stage.giveAll('b2');
+    assert.equal(stage.reach('b1', closing(protocol)).sourcePort, request.sourcePort, 'while it is there both stay');
+    const restore = stage.recycle('b1');
+    stage.reach(protocol === 'udp' ? 'b2' : 'b1', closing(protocol));
+    restore();
   },
 
   'of two backends that answer the first has the connection'(stage, protocol) {
