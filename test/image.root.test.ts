@@ -177,6 +177,8 @@ describe('image', () => {
         assert.match(status.out, /^node +node-a, /m);
         assert.match(status.out, /^eth0 +nic +(tcx|clsact) /m);
         assert.equal((await told(volumes, '/usr/bin/sluice', 'dump', 'frontends')).code, 0);
+        const check = await told(volumes, '/usr/bin/sluice', 'check', '--config', '/etc/sluice/config.yaml');
+        assert.equal(check.code, 0, check.out);
         const { startupProbe, livenessProbe, readinessProbe } = agentContainer();
         for (const probe of [startupProbe, livenessProbe, readinessProbe]) assert.equal(await answerTo(probe!.httpGet), 200);
         const reserved = await lab.run('nodeA', 'cat', ['/proc/sys/net/ipv4/ip_local_reserved_ports']);
