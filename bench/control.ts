@@ -2,7 +2,7 @@
 // `--apiserver` also from the real API server beside the real kube-proxy. `make bench-control` runs it; `--smoke` does all of it small.
 
 import { execFile } from 'node:child_process';
-import { mkdirSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { parseArgs, promisify } from 'node:util';
 import { type Plan as ClusterPlan, measureCluster } from './control/apiserver.ts';
@@ -39,12 +39,14 @@ const smoke: Plan = {
 
 const NONE = { perSecond: 0, seconds: 0 };
 
+/** What Node is told by the script that starts the agent. */
+const agentFlags = readFileSync(join(import.meta.dirname, '../bin/sluice'), 'utf8').match(/--(?:disable|max|heap)-[a-z-]+=\w+/g) ?? [];
+
 /** One measurement in a process of its own, as an agent starts: nothing is warm but what it warmed itself. */
 async function measure(size: Size, maps: 'kernel' | 'memory', changes: number, paced = NONE): Promise<Found> {
   const words = Object.entries({ ...size, maps, changes, 'per-second': paced.perSecond, seconds: paced.seconds });
   const file = join(import.meta.dirname, 'control', 'memory.ts');
-  const flags = [...process.execArgv, '--disable-warning=ExperimentalWarning', '--max-semi-space-size=4'];
-  const args = [...flags, file, ...words.map(([name, value]) => `--${name}=${value}`)];
+  const args = [...agentFlags, file, ...words.map(([name, value]) => `--${name}=${value}`)];
   const { stdout } = await promisify(execFile)(process.execPath, args, { maxBuffer: 64 * 2 ** 20 });
   return JSON.parse(stdout) as Found;
 }

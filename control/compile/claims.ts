@@ -20,6 +20,8 @@ export interface Refusal {
   readonly reason: string;
   /** What there is too little of: `map frontends4 (131072 entries)`. */
   readonly what: string;
+  /** The map that is full, where one is. */
+  readonly map?: string;
 }
 
 /** How a frontend is named here: `10.0.0.1:80/6`, `[::]:80/17`. */
@@ -169,7 +171,7 @@ function claimRanges(part: FamilyPlan, port: CompiledPort): Refusal | undefined 
 }
 
 function full(map: string, family: number | '', entries: number): Refusal {
-  return { reason: 'CapacityExceeded', what: `map ${map}${family} (${entries} entries)` };
+  return { reason: 'CapacityExceeded', what: `map ${map}${family} (${entries} entries)`, map: `${map}${family}` };
 }
 
 function fill(plan: Plan, part: FamilyPlan, port: CompiledPort, now: number): Refusal | undefined {

@@ -69,9 +69,10 @@ function remove(plan: Plan, { source, ports }: CompiledService): void {
   plan.released = true;
 }
 
-function refusalProblem(service: ModelService, { reason, what }: Refusal, stays: boolean): Problem {
+function refusalProblem(service: ModelService, { reason, what, map }: Refusal, stays: boolean): Problem {
   const fate = stays ? 'its last version that did fit stays in force until there is room' : 'it is not served until there is room';
-  return { object: `Service ${service.key}`, reason, message: `it does not fit into ${what}; ${fate}` };
+  const remedy = map === undefined ? '' : `: give sluice.mapSizes.${map} (--map-size ${map}=…) more`;
+  return { object: `Service ${service.key}`, reason, message: `it does not fit into ${what}; ${fate}${remedy}` };
 }
 
 /** Tries to bring a Service into the Plan; a Problem is kept where it does not fit. */
