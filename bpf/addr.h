@@ -224,14 +224,15 @@ static __always_inline flow_t *lookup_new_flow(const union flow_key *key, const 
 	return bpf_map_lookup_elem(&new_flows6, key);
 }
 
-static __always_inline long insert_flow(const union flow_key *key, const void *value, __u64 flags, const int family)
+/* kernel 6.3 and before: the error is an int, and the upper half of what the helper returns is nothing. Hence int here and where it is compared. */
+static __always_inline int insert_flow(const union flow_key *key, const void *value, __u64 flags, const int family)
 {
 	if (family == 4)
 		return bpf_map_update_elem(&flows4, key, value, flags);
 	return bpf_map_update_elem(&flows6, key, value, flags);
 }
 
-static __always_inline long insert_new_flow(const union flow_key *key, const void *value, __u64 flags, const int family)
+static __always_inline int insert_new_flow(const union flow_key *key, const void *value, __u64 flags, const int family)
 {
 	if (family == 4)
 		return bpf_map_update_elem(&new_flows4, key, value, flags);

@@ -140,7 +140,7 @@ static __always_inline void confirm_flow(const union flow_key *key, flow_t *repl
 {
 	struct tuple t = reversed(to);
 	flow_t *request, *held;
-	long error;
+	int error;
 
 	flow_key_of(request_key, &t, family);
 	request = lookup_new_flow(request_key, family);
@@ -202,7 +202,7 @@ static __always_inline enum claim claim_reply(const union flow_key *key, const f
 {
 	flow_t *held = durable ? 0 : lookup_flow(key, family);
 	__u32 now = value->seen;
-	long error;
+	int error;
 
 	if (!held) {
 		error = durable ? insert_flow(key, value, BPF_NOEXIST, family) : insert_new_flow(key, value, BPF_NOEXIST, family);

@@ -147,7 +147,7 @@ export function openBench({ object, xdp, loopback = false, manifests, masquerade
 
   /** One packet into the NIC. */
   function enterNic(frame: Uint8Array): Outcome {
-    const late = (bytes: Uint8Array) => run('nic_ingress', bytes, 'eth0');
+    const late = (bytes: Uint8Array) => run('nic_ingress', bytes, loopback ? 'lo' : 'eth0');
     if (early === undefined) return late(frame);
     const where = loopback ? {} : { ctx: contextOf(frame, ifindexOf('eth0')) };
     const { result, verdict } = counted('nic_xdp', () => native.testRun(early.programs.nic_xdp!, frame, { ...where, packetSize: 4096 }));
