@@ -305,8 +305,6 @@ static __always_inline enum verdict start_flow(ctx_t *ctx, struct scratch *scrat
 	/* Mid-connection and no state: only a Maglev table knows whose it was. Else it is netfilter's, or nobody's. */
 	if (midway && (!outside || p->tcp_flags & TCP_RST || s->flags & SETTING_OTHERS_FLOWS))
 		return PASS_NO_FLOW;
-	if (s->flags & SETTING_YIELD)
-		return PASS_YIELDED;
 	if (p->fragment)
 		return DROP_FRAGMENT;
 	if (!source_allowed(frontend, &p->tuple, family))
@@ -477,6 +475,9 @@ static __always_inline enum verdict decide(ctx_t *ctx, struct scratch *scratch, 
 	if (!asked)
 		found = find_frontend(&p->tuple.destination, p->tuple.destination_port, p->tuple.protocol, address_flags, &scratch->frontend,
 				      family);
+	/* A client that uses the port of a flow of ours again stays ours: who comes after us knows nothing of how that one ended */
+	if (found && s->flags & SETTING_YIELD && !flow)
+		return p->tuple.protocol == IPPROTO_TCP && !opens(p) ? PASS_NO_FLOW : PASS_YIELDED;
 	if (found)
 		return start_flow(ctx, scratch, client_of(p, s, hook, family), s, hook, family);
 	if (!(address_flags & ADDRESS_CLUSTER_IP))

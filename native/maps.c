@@ -95,6 +95,22 @@ static napi_value throw_done(napi_env env, int error, const char *syscall, const
 	return NULL;
 }
 
+static napi_value map_create(napi_env env, napi_callback_info info)
+{
+	napi_value arguments[5];
+	uint32_t type, key, value, entries;
+	char name[BPF_OBJ_NAME_LEN];
+	int fd;
+
+	read_arguments(env, info, 5, arguments);
+	if (!read_text(env, arguments[0], "name", name, sizeof(name)) || !read_u32(env, arguments[1], "type", &type) ||
+	    !read_u32(env, arguments[2], "key size", &key) || !read_u32(env, arguments[3], "value size", &value) ||
+	    !read_u32(env, arguments[4], "entries", &entries))
+		return NULL;
+	fd = bpf_map_create(type, name, key, value, entries, NULL);
+	return fd >= 0 ? make_number(env, fd) : throw_errno(env, -fd, "bpf_map_create", name);
+}
+
 static napi_value map_info(napi_env env, napi_callback_info info)
 {
 	napi_value argument, result;
@@ -366,6 +382,7 @@ static napi_value map_memory(napi_env env, napi_callback_info info)
 
 void define_maps(napi_env env, napi_value exports)
 {
+	define(env, exports, "mapCreate", map_create);
 	define(env, exports, "mapInfo", map_info);
 	define(env, exports, "mapLookup", map_lookup);
 	define(env, exports, "mapUpdate", map_update);

@@ -160,9 +160,9 @@ static enum progress take(struct nlmsghdr *message, bool acknowledged, struct an
 }
 
 /* Receives until the answer to this sequence number is complete. text: room for the kernel's words. */
-static enum progress collect(int fd, const struct nlmsghdr *request, struct answer *answer, int *error, char text[256])
+static enum progress collect(int fd, uint32_t sequence, bool acknowledged, struct answer *answer, int *error, char text[256])
 {
-	bool acknowledged = request->nlmsg_flags & NLM_F_ACK, interrupted = false;
+	bool interrupted = false;
 	enum progress progress = MORE;
 	uint8_t *buffer = NULL;
 	size_t room = 0, length;
@@ -176,7 +176,7 @@ static enum progress collect(int fd, const struct nlmsghdr *request, struct answ
 		}
 		for (struct nlmsghdr *message = (void *)buffer; progress == MORE && NLMSG_OK(message, length);
 		     message = NLMSG_NEXT(message, length)) {
-			if (message->nlmsg_seq != request->nlmsg_seq)
+			if (message->nlmsg_seq != sequence)
 				continue;
 			progress = take(message, acknowledged, answer, &interrupted, error);
 			if (progress == REFUSED && message->nlmsg_type == NLMSG_ERROR && error_text(message))
@@ -187,9 +187,23 @@ static enum progress collect(int fd, const struct nlmsghdr *request, struct answ
 	return progress;
 }
 
+/* Several messages are one request, as a transaction of nftables is. Returns whether one of them asks for an acknowledgement. */
+static bool number_messages(struct nlmsghdr *message, size_t length, uint32_t sequence)
+{
+	bool acknowledged = false;
+	int left = (int)length;
+
+	for (; NLMSG_OK(message, left); message = NLMSG_NEXT(message, left)) {
+		message->nlmsg_seq = sequence;
+		message->nlmsg_pid = 0;
+		acknowledged |= (message->nlmsg_flags & NLM_F_ACK) != 0;
+	}
+	return acknowledged;
+}
+
 static napi_value netlink_request(napi_env env, napi_callback_info info)
 {
-	static atomic_uint sequence = 1;
+	static atomic_uint next = 1;
 	napi_value arguments[2], result = NULL;
 	enum progress progress = AGAIN;
 	struct answer answer = {};
@@ -210,14 +224,15 @@ static napi_value netlink_request(napi_env env, napi_callback_info info)
 		return throw_errno(env, ENOMEM, "malloc", NULL);
 	memcpy(request, message.at, message.length);
 	for (int tries = 0; progress == AGAIN && tries < DUMP_TRIES; tries++) {
-		request->nlmsg_seq = atomic_fetch_add(&sequence, 1);
-		request->nlmsg_pid = 0;
+		uint32_t sequence = atomic_fetch_add(&next, 1);
+		bool acknowledged = number_messages(request, message.length, sequence);
+
 		answer.length = 0;
 		if (send(fd, request, message.length, 0) < 0) {
 			error = errno;
 			progress = REFUSED;
 		} else {
-			progress = collect(fd, request, &answer, &error, text);
+			progress = collect(fd, sequence, acknowledged, &answer, &error, text);
 		}
 	}
 	if (progress == END)
@@ -252,10 +267,38 @@ static napi_value probe_connect(napi_env env, napi_callback_info info)
 	return make_undefined(env);
 }
 
+/* What getsockopt answers on a fresh raw socket; the buffer is the caller's question. */
+static napi_value socket_option(napi_env env, napi_callback_info info)
+{
+	napi_value arguments[4], result;
+	uint32_t family, level, name;
+	struct bytes question;
+	socklen_t length;
+	uint8_t *answer;
+	int fd, error;
+
+	read_arguments(env, info, 4, arguments);
+	if (!read_u32(env, arguments[0], "family", &family) || !read_u32(env, arguments[1], "level", &level) ||
+	    !read_u32(env, arguments[2], "name", &name) || !read_bytes(env, arguments[3], "question", &question))
+		return NULL;
+	result = make_buffer(env, question.length, &answer);
+	if (!result)
+		return NULL;
+	memcpy(answer, question.at, question.length);
+	length = question.length;
+	fd = socket((int)family, SOCK_RAW | SOCK_CLOEXEC, IPPROTO_RAW);
+	if (fd < 0)
+		return throw_errno(env, errno, "socket", NULL);
+	error = getsockopt(fd, (int)level, (int)name, answer, &length) ? errno : 0;
+	close(fd);
+	return error ? throw_errno(env, error, "getsockopt", NULL) : result;
+}
+
 void define_netlink(napi_env env, napi_value exports)
 {
 	define(env, exports, "netlinkOpen", netlink_open);
 	define(env, exports, "netlinkRequest", netlink_request);
 	define(env, exports, "netlinkListen", netlink_listen);
 	define(env, exports, "probeConnect", probe_connect);
+	define(env, exports, "socketOption", socket_option);
 }

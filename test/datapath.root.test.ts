@@ -7,7 +7,7 @@ import { once } from 'node:events';
 import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { after, afterEach, beforeEach, describe, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
-import { AddressFlag, BackendFlag, DeviceFlag, FrontendFlag } from '../control/abi/layout.gen.ts';
+import { AddressFlag, BackendFlag, DeviceFlag, FrontendFlag, LAYOUT, SettingFlag } from '../control/abi/layout.gen.ts';
 import { loadNative } from '../control/kernel/addon.ts';
 import { cleanup } from '../control/kernel/cleanup.ts';
 import { type Datapath, LockedError, openDatapath, PreconditionError } from '../control/kernel/datapath.ts';
@@ -15,7 +15,7 @@ import { destroyStaleSockets } from '../control/kernel/destroy.ts';
 import type { Native } from '../control/kernel/native.ts';
 import { type Node, openNode } from '../control/kernel/node.ts';
 import type { DatapathOptions } from '../control/kernel/options.ts';
-import { openPinnedMaps } from '../control/kernel/pins.ts';
+import { openPinnedMaps, servingPins } from '../control/kernel/pins.ts';
 import { objectPath } from '../control/kernel/preconditions.ts';
 import type { ClusterView } from '../control/kernel/writer.ts';
 import type { XdpState } from '../control/kernel/xdp.ts';
@@ -119,6 +119,15 @@ function programsAtCgroup(): number[] {
   return programIds;
 }
 
+const emptyFlow = {
+  ...{ frontend: 0, backend: 0, generation: 0, seen: 0, ifindex: 0, route_generation: 0, resolved: 0, mtu: 0, flags: 0, source_port: 0 },
+  ...{ destination_port: 0, source_mac: '00:00:00:00:00:00', destination_mac: '00:00:00:00:00:00' },
+  ...{ source: '0.0.0.0', destination: '0.0.0.0', next_hop: '0.0.0.0' },
+};
+
+/** Where the links of the generation that serves are pinned. */
+const links = () => servingPins(sandbox.options.pinDirectory)?.links ?? '';
+
 const reservedPorts = '/proc/sys/net/ipv4/ip_local_reserved_ports';
 
 beforeEach(() => {
@@ -186,7 +195,7 @@ describe('datapath', () => {
     run(`ip link add pod1 type veth peer name eth1 netns ${sandbox.elsewhere}`);
     const index = indexOf('pod1');
     await until('programs at pod1', () => programsAt('pod1').length === 1);
-    const pins = () => namesIn(`${sandbox.options.pinDirectory}/links/device`);
+    const pins = () => namesIn(`${links()}/device`);
     assert.equal(pins().includes(`${index}-ingress`), tcx);
     assert(generation() > first);
     run('ip link delete pod1');
@@ -198,17 +207,17 @@ describe('datapath', () => {
     const before = await start();
     before.datapath.maps.addresses4.set('10.96.0.10', 4);
     const generation = before.datapath.maps.settings.get(0)?.route_generation ?? 0;
-    const links = linksAt('nic0');
+    const attached = linksAt('nic0');
     const programs = programsAt('nic0');
     const socketPrograms = programsAtCgroup();
     before.stop();
-    assert.deepEqual([linksAt('nic0'), programsAt('nic0')], [links, programs], 'nothing is detached when the agent ends');
+    assert.deepEqual([linksAt('nic0'), programsAt('nic0')], [attached, programs], 'nothing is detached when the agent ends');
     assert.equal(openPinnedMaps(native, sandbox.options.pinDirectory)?.addresses4.get('10.96.0.10'), 4);
 
     const { datapath } = await start();
     assert.equal(datapath.adopted, true);
     assert.equal(datapath.maps.addresses4.get('10.96.0.10'), 4);
-    assert.deepEqual(linksAt('nic0'), links, 'the link is the same');
+    assert.deepEqual(linksAt('nic0'), attached, 'the link is the same');
     assert.equal(programsAt('nic0').length, 1);
     assert.notDeepEqual(programsAt('nic0'), programs, 'its program is the new one');
     assert.notDeepEqual(programsAtCgroup(), socketPrograms);
@@ -216,17 +225,73 @@ describe('datapath', () => {
     assert((datapath.maps.settings.get(0)?.route_generation ?? 0) > generation);
   });
 
-  test('another map size makes new maps beside, and the old ones go when the programs are swapped', async () => {
+  test('another map size: flows and the ids they name come along, and the old maps go when the programs are swapped', async () => {
     const before = await start();
-    const directories = () => namesIn(sandbox.options.pinDirectory).filter((name) => name !== 'links');
+    const directories = () => namesIn(sandbox.options.pinDirectory);
     const old = directories();
+    const { maps } = before.datapath;
+    const backend = { port: 80, protocol: 6, generation: 3, flags: BackendFlag.BACKEND_LIVE };
+    maps.backends4.set(7, { ...backend, address: '10.2.0.7' });
+    maps.backends4.set(200, { ...backend, address: '10.2.0.200' });
+    maps.addresses4.set('10.96.0.10', AddressFlag.ADDRESS_FRONTEND);
+    const key = { source: '10.1.0.9', destination: '10.96.0.10', source_port: 1, destination_port: 80, protocol: 6 };
+    for (const [port, id] of [
+      [1, 7],
+      [2, 200],
+    ] as const)
+      maps.flows4.set({ ...key, source_port: port }, { ...emptyFlow, backend: id, generation: 3, route_generation: 9 });
+    const affine = { frontend: 5, kind: 0, client: '10.1.0.9' };
+    maps.affinities.set(affine, { backend: 7, generation: 3, seen: 1 });
     before.stop();
-    const { datapath } = await start({ mapSizes: { ...sandbox.options.mapSizes, flows4: 8192 } });
+
+    const { datapath } = await start({ mapSizes: { ...sandbox.options.mapSizes, flows4: 8192, backends4: 100 } });
     assert.equal(datapath.adopted, false);
     assert.equal(datapath.maps.flows4.maxEntries, 8192);
     assert.equal(directories().length, 1);
     assert.notDeepEqual(directories(), old);
     assert.equal(programsAt('nic0').length, 1);
+    assert.equal(programsAtCgroup().length, 1);
+    assert.equal(datapath.maps.flows4.get(key)?.backend, 7);
+    assert.deepEqual(datapath.maps.backends4.get(7), { ...backend, address: '10.2.0.7' });
+    const moved = datapath.maps.flows4.get({ ...key, source_port: 2 })?.backend ?? 0;
+    assert.ok(moved > 0 && moved < 100, 'an id beyond the new limit is given anew');
+    assert.equal(datapath.maps.backends4.get(moved)?.address, '10.2.0.200');
+    assert.deepEqual(datapath.maps.affinities.get(affine), { backend: 7, generation: 3, seen: 1 });
+    assert.equal(datapath.maps.addresses4.get('10.96.0.10'), AddressFlag.ADDRESS_FRONTEND, 'its flows are found');
+    assert.ok((datapath.maps.settings.get(0)?.route_generation ?? 0) > 1, 'next hops that flows remember are not believed');
+    assert.equal((datapath.maps.settings.get(0)?.flags ?? 0) & SettingFlag.SETTING_YIELD, 0);
+  });
+
+  test('a start that ended before new flows were its own is undone by the next; the old ones serve until then', async () => {
+    const before = await start();
+    const old = [linksAt('nic0'), programsAtCgroup(), namesIn(sandbox.options.pinDirectory)] as const;
+    before.stop();
+    const larger = { mapSizes: { ...sandbox.options.mapSizes, flows4: 8192 } };
+    const dying: Native = {
+      ...native,
+      linkDetach() {
+        throw new Error('killed');
+      },
+      mapUpdate(fd, key, value, flags) {
+        // The write that ends the yielding.
+        const flag = value.length === LAYOUT.structs.settings!.size && (value[8]! & SettingFlag.SETTING_YIELD) === 0;
+        if (flag && namesIn(sandbox.options.pinDirectory).length === 2) throw new Error('killed');
+        native.mapUpdate(fd, key, value, flags);
+      },
+    };
+    await assert.rejects(start(larger, dying), /killed/);
+    for (const one of open.splice(0)) one.close();
+    assert.equal(namesIn(sandbox.options.pinDirectory).length, 2);
+    assert.equal(programsAt('nic0').length, tcx ? 2 : 1, 'both are attached, and ours yield');
+
+    const same = await start();
+    assert.equal(same.datapath.adopted, true, 'the old maps are what serves');
+    assert.deepEqual([linksAt('nic0'), namesIn(sandbox.options.pinDirectory)], [old[0], old[2]]);
+    assert.equal(programsAtCgroup().length, 1);
+    same.stop();
+    const { datapath } = await start(larger);
+    assert.equal(datapath.maps.flows4.maxEntries, 8192);
+    assert.equal(namesIn(sandbox.options.pinDirectory).length, 1);
   });
 
   test('a refused load leaves the old programs, and the error names the program', async () => {
@@ -256,7 +321,7 @@ describe('datapath', () => {
     object.close();
     assert.deepEqual((await nic())?.before, []);
 
-    const link = native.openPin(`${sandbox.options.pinDirectory}/links/device/${indexOf('nic0')}-ingress`) ?? -1;
+    const link = native.openPin(`${links()}/device/${indexOf('nic0')}-ingress`) ?? -1;
     native.linkDetach(link);
     native.closeFd(link);
     assert.equal(programsAt('nic0').length, 0);
@@ -267,7 +332,7 @@ describe('datapath', () => {
 
   test('a socket program whose pin somebody removed is attached again', async () => {
     await start();
-    const pin = `${sandbox.options.pinDirectory}/links/cgroup/connect4`;
+    const pin = `${links()}/cgroup/connect4`;
     rmSync(pin);
     await until('its link is pinned again', () => existsSync(pin));
   });
@@ -308,7 +373,7 @@ describe('datapath', () => {
     run(`mkdir ${sandbox.options.cgroupRoot}/aside`);
     try {
       await assert.rejects(start({ cgroupRoot: `${sandbox.options.cgroupRoot}/aside` }), /does not see this process/);
-      assert.deepEqual(namesIn(`${sandbox.options.pinDirectory}/links/cgroup`), []);
+      assert.deepEqual(namesIn(`${links()}/cgroup`), []);
     } finally {
       run(`rmdir ${sandbox.options.cgroupRoot}/aside`);
     }
@@ -328,7 +393,7 @@ describe('datapath', () => {
     const { datapath } = await start({ xdp: 'native' });
     const replaced = xdpAt('nic0');
     assert.ok(replaced !== undefined && replaced !== program, 'the program is the new one');
-    assert.deepEqual(namesIn(`${sandbox.options.pinDirectory}/links/xdp`), [String(indexOf('nic0'))]);
+    assert.deepEqual(namesIn(`${links()}/xdp`), [String(indexOf('nic0'))]);
 
     datapath.setXdp('off');
     assert.equal(xdpAt('nic0'), undefined);
@@ -349,10 +414,10 @@ describe('datapath', () => {
     await until('XDP at nic1', () => xdpAt('nic1') !== undefined);
     assert.equal(datapath.maps.devices.get(index)?.flags, DeviceFlag.DEVICE_XDP);
     run('ip link delete nic1');
-    await until('no pin of nic1', () => !namesIn(`${sandbox.options.pinDirectory}/links/xdp`).includes(String(index)));
+    await until('no pin of nic1', () => !namesIn(`${links()}/xdp`).includes(String(index)));
     assert.equal(datapath.maps.devices.get(index), undefined);
 
-    const link = native.openPin(`${sandbox.options.pinDirectory}/links/xdp/${indexOf('nic0')}`) ?? -1;
+    const link = native.openPin(`${links()}/xdp/${indexOf('nic0')}`) ?? -1;
     native.linkDetach(link);
     native.closeFd(link);
     assert.equal(xdpAt('nic0'), undefined);

@@ -5,6 +5,7 @@ import { once } from 'node:events';
 import { existsSync, readdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, type TestContext, test } from 'node:test';
+import { servingPins } from '../control/kernel/pins.ts';
 import { type Agent, pinnedMaps, startAgent, verdictCounts, verdictsBetween } from './lib/agent.ts';
 import { assertFaultless, type Load, startLoad } from './lib/load.ts';
 import { type Lab, openLab } from './lib/netns.ts';
@@ -112,7 +113,7 @@ test('LOAD while backends serve', async (t) => {
 
   await t.test('control: programs that are detached for a moment are noticed', async () => {
     const loads = await startLoads(30);
-    const links = join(lab.pinDirectory('nodeA'), 'links', 'device');
+    const links = servingPins(lab.pinDirectory('nodeA'))!.deviceLinks;
     assert.ok(existsSync(links) && readdirSync(links).length > 0, 'there are links to remove');
     for (const link of readdirSync(links)) rmSync(join(links, link));
     await meanwhile(200);

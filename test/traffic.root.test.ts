@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { execa } from 'execa';
+import { servingPins } from '../control/kernel/pins.ts';
 import { type Agent, pinnedMaps, startAgent, verdictCounts, verdictsBetween } from './lib/agent.ts';
 import { parseDestination, wordsOf } from './lib/flow.ts';
 import { type Lab, openLab } from './lib/netns.ts';
@@ -147,7 +148,7 @@ describe('the socket hook off', () => {
     await agent.end('SIGTERM');
     const tcp = wordsOf(4, 'tcp');
     assert.equal((await askTo(lab, 'outside', tcp.nodePort('here'))).name, 'a1', 'a stopped agent keeps serving');
-    const links = join(lab.pinDirectory('nodeA'), 'links', 'device');
+    const links = servingPins(lab.pinDirectory('nodeA'))!.deviceLinks;
     for (const link of readdirSync(links)) rmSync(join(links, link));
     // The kernel lets go of a link some time after its last pin: asked until it has.
     const fails = async (from: PlaceName, to: string) => {

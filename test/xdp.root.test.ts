@@ -7,7 +7,7 @@ import { Hook, MAPS, type MapName, Verdict } from '../control/abi/layout.gen.ts'
 import { loadNative } from '../control/kernel/addon.ts';
 import { probeFeatures } from '../control/kernel/features.ts';
 import { loadXdp } from '../control/kernel/load.ts';
-import { pinsOf } from '../control/kernel/pins.ts';
+import { servingPins } from '../control/kernel/pins.ts';
 import { type Agent, pinnedMaps, startAgent, verdictCounts, verdictsBetween } from './lib/agent.ts';
 import { assertFaultless, type Load, startLoad } from './lib/load.ts';
 import { type Lab, openLab } from './lib/netns.ts';
@@ -87,7 +87,7 @@ test('XDP switched on and off again and again fails nothing', async () => {
 
 test('the program replaced in place again and again fails nothing', async () => {
   const native = loadNative();
-  const pins = pinsOf(lab.pinDirectory('nodeA'), {});
+  const pins = servingPins(lab.pinDirectory('nodeA'))!;
   const maps = Object.fromEntries((Object.keys(MAPS) as MapName[]).map((name) => [name, native.openPin(pins.map(name))!]));
   const objects = [0, 1].map(() => loadXdp(native, maps, probeFeatures(native)));
   const [name] = readdirSync(pins.xdpLinks);
@@ -100,7 +100,7 @@ test('the program replaced in place again and again fails nothing', async () => 
 
 test('control: with tc gone too, LOAD notices', async () => {
   const running = await load(30);
-  const links = join(lab.pinDirectory('nodeA'), 'links');
+  const { links } = servingPins(lab.pinDirectory('nodeA'))!;
   for (const kind of ['xdp', 'device']) for (const link of readdirSync(join(links, kind))) rmSync(join(links, kind, link));
   await new Promise((resolve) => setTimeout(resolve, 3 * BEAT_MS));
   setMode('off');

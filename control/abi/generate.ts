@@ -38,6 +38,8 @@ function pascal(name: string): string {
 function layoutText(btf: Btf): string {
   const structs = new Map<string, string>();
   const enums = new Map<string, string>();
+  /** The lines of LAYOUT: what a version with another layout must know. */
+  const described = { structs: new Map<string, string>(), maps: new Map<string, string>(), enums: new Map<string, string>() };
 
   function typeOf(id: number): BtfType {
     const type = btf[id];
@@ -78,9 +80,19 @@ function layoutText(btf: Btf): string {
     }
   }
 
+  /** A type as LAYOUT names it: a word of the page, a struct, or `TYPE*LENGTH`. */
+  function wordOf(id: number, codec: string): string {
+    const type = typeOf(id);
+    if (type.kind === 'struct') return type.name;
+    if (type.kind === 'array' && codec !== 'mac') return `${wordOf(type.type, shapeOf(type.type, '').codec)}*${type.length}`;
+    if (type.kind === 'typedef' && !MEANINGS.has(type.name)) return wordOf(type.type, codec);
+    return codec;
+  }
+
   function addEnum(type: BtfType & { kind: 'enum' }): void {
     const name = pascal(type.name);
     const words = type.values.map(([word, value]) => `  ${word}: ${value},\n`).join('');
+    described.enums.set(type.name, `    ${type.name}: ${name},\n`);
     enums.set(name, `/** enum ${type.name} */\nexport const ${name} = {\n${words}} as const satisfies Words;\n`);
   }
 
@@ -91,6 +103,7 @@ function layoutText(btf: Btf): string {
     const encode: string[] = [];
     const decode: string[] = [];
     const constants: string[] = [];
+    const words: string[] = [];
     let end = 0;
     for (const member of type.members) {
       if (member.offset !== end) throw new Error(`struct ${type.name} has a hole before ${member.name}: name it pad`);
@@ -101,6 +114,7 @@ function layoutText(btf: Btf): string {
         continue;
       }
       const shape = shapeOf(member.type, member.name);
+      words.push(`${member.name}: [${member.offset}, '${wordOf(member.type, shape.codec)}']`);
       let codec = shape.codec;
       if (codec.startsWith('list(')) {
         codec = `${name}_${member.name}`;
@@ -111,6 +125,7 @@ function layoutText(btf: Btf): string {
       decode.push(`      ${member.name}: ${codec}.decode(view, ${at}),\n`);
     }
     if (end !== type.size) throw new Error(`struct ${type.name} has a hole at its end: name it pad`);
+    described.structs.set(type.name, `    ${type.name}: { size: ${type.size}, fields: { ${words.join(', ')} } },\n`);
     structs.set(
       name,
       `/** struct ${type.name}, ${type.size} bytes */\nexport interface ${name} {\n${fields.join('')}}\n\n${constants.join('')}${constants.length > 0 ? '\n' : ''}` +
@@ -145,8 +160,10 @@ function layoutText(btf: Btf): string {
     const [key, value] = ['key', 'value'].map((name) => {
       const id = target(name);
       if (id === undefined) throw new Error(`map ${variable.name} has no ${name}`);
-      return shapeOf(id, name);
-    }) as [Shape, Shape];
+      const shape = shapeOf(id, name);
+      return { ...shape, word: wordOf(id, shape.codec) };
+    }) as [Shape & { word: string }, Shape & { word: string }];
+    described.maps.set(variable.name, `    ${variable.name}: { key: '${key.word}', value: '${value.word}' },\n`);
     const type = number('type');
     const fixed = `type: ${type}, flags: ${number('map_flags')}, perCpu: ${PER_CPU_TYPES.has(type)}, key: ${key.codec}, value: ${value.codec}`;
     return {
@@ -168,13 +185,18 @@ function layoutText(btf: Btf): string {
   return (
     '// What is in the maps? Written by control/abi/generate.ts from bpf/abi.h; `make layout` writes it again. Never edited.\n\n' +
     "import type { Address } from '../model/model.ts';\n" +
-    "import { addr4, addr6, be16, be32, type Codec, list, type Mac, mac, pad, u8, u16, u32, u64, type Words } from './codec.ts';\n\n" +
+    "import { addr4, addr6, be16, be32, type Codec, list, type Mac, mac, pad, u8, u16, u32, u64, type Words } from './codec.ts';\n" +
+    "import type { Layout } from './translation.ts';\n\n" +
     `${body}\n` +
     `/** Every map of the page: kernel type and flags, codecs, and the default of max_entries. */\n` +
     `export const MAPS = {\n${maps.map((map) => map.text).join('')}} as const;\n\n` +
     'export type MapName = keyof typeof MAPS;\n\n' +
     '/** Names this layout: maps of another fingerprint hold other bytes. Sizes of maps are not part of it. */\n' +
-    `export const LAYOUT_FINGERPRINT = '${fingerprint}';\n`
+    `export const LAYOUT_FINGERPRINT = '${fingerprint}';\n\n` +
+    '/** This layout in words, for a version that has another: where each field lies, and what the numbers are called. */\n' +
+    `export const LAYOUT: Layout = {\n${Object.entries(described)
+      .map(([name, lines]) => `  ${name}: {\n${[...lines.values()].join('')}  },\n`)
+      .join('')}};\n`
   );
 }
 

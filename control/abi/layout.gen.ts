@@ -2,6 +2,7 @@
 
 import type { Address } from '../model/model.ts';
 import { addr4, addr6, be16, be32, type Codec, list, type Mac, mac, pad, u8, u16, u32, u64, type Words } from './codec.ts';
+import type { Layout } from './translation.ts';
 
 /** enum verdict */
 export const Verdict = {
@@ -982,3 +983,71 @@ export type MapName = keyof typeof MAPS;
 
 /** Names this layout: maps of another fingerprint hold other bytes. Sizes of maps are not part of it. */
 export const LAYOUT_FINGERPRINT = '7765b77d86847b7a';
+
+/** This layout in words, for a version that has another: where each field lies, and what the numbers are called. */
+export const LAYOUT: Layout = {
+  structs: {
+    verdict_count: { size: 72, fields: { packets: [0, 'u64*9'] } },
+    frontend_key4: { size: 8, fields: { address: [0, 'addr4'], port: [4, 'be16'], protocol: [6, 'u8'] } },
+    slice: { size: 8, fields: { first: [0, 'u32'], count: [4, 'u32'] } },
+    frontend: { size: 48, fields: { id: [0, 'u32'], flags: [4, 'u32'], cluster: [8, 'slice'], local: [16, 'slice'], cluster_table: [24, 'slice'], local_table: [32, 'slice'], affinity_seconds: [40, 'u32'], check: [44, 'u32'] } },
+    frontend_key6: { size: 20, fields: { address: [0, 'addr6'], port: [16, 'be16'], protocol: [18, 'u8'] } },
+    backend4: { size: 12, fields: { address: [0, 'addr4'], port: [4, 'be16'], protocol: [6, 'u8'], flags: [7, 'u8'], generation: [8, 'u32'] } },
+    backend6: { size: 24, fields: { address: [0, 'addr6'], port: [16, 'be16'], protocol: [18, 'u8'], flags: [19, 'u8'], generation: [20, 'u32'] } },
+    source_range_key4: { size: 12, fields: { prefix_length: [0, 'u32'], frontend: [4, 'be32'], address: [8, 'addr4'] } },
+    source_range_key6: { size: 24, fields: { prefix_length: [0, 'u32'], frontend: [4, 'be32'], address: [8, 'addr6'] } },
+    device: { size: 32, fields: { address6: [0, 'addr6'], address4: [16, 'addr4'], mtu: [20, 'u32'], mac: [24, 'mac'], flags: [30, 'u16'] } },
+    prefix4: { size: 8, fields: { network: [0, 'addr4'], mask: [4, 'addr4'] } },
+    prefix6: { size: 32, fields: { network: [0, 'addr6'], mask: [16, 'addr6'] } },
+    settings: { size: 712, fields: { host_netns_cookie: [0, 'u64'], flags: [8, 'u32'], jiffies_per_second: [12, 'u32'], tcp_syn_timeout: [16, 'u32'], tcp_established_timeout: [20, 'u32'], tcp_close_timeout: [24, 'u32'], udp_timeout: [28, 'u32'], udp_stream_timeout: [32, 'u32'], next_hop_age: [36, 'u32'], route_generation: [40, 'u32'], mark: [44, 'u32'], snat_first: [48, 'u16'], snat_last: [50, 'u16'], service_count4: [52, 'u32'], service_count6: [56, 'u32'], local_count4: [60, 'u32'], local_count6: [64, 'u32'], service4: [72, 'prefix4*8'], local4: [136, 'prefix4*8'], service6: [200, 'prefix6*8'], local6: [456, 'prefix6*8'] } },
+    next_hop4: { size: 52, fields: { check: [0, 'u32'], backend: [4, 'u32'], generation: [8, 'u32'], entered: [12, 'u32'], ifindex: [16, 'u32'], route_generation: [20, 'u32'], resolved: [24, 'u32'], mtu: [28, 'u16'], destination_mac: [32, 'mac'], source_mac: [38, 'mac'], address: [44, 'addr4'], source: [48, 'addr4'] } },
+    next_hop6: { size: 76, fields: { check: [0, 'u32'], backend: [4, 'u32'], generation: [8, 'u32'], entered: [12, 'u32'], ifindex: [16, 'u32'], route_generation: [20, 'u32'], resolved: [24, 'u32'], mtu: [28, 'u16'], destination_mac: [32, 'mac'], source_mac: [38, 'mac'], address: [44, 'addr6'], source: [60, 'addr6'] } },
+    flow_key4: { size: 16, fields: { source: [0, 'addr4'], destination: [4, 'addr4'], source_port: [8, 'be16'], destination_port: [10, 'be16'], protocol: [12, 'u8'] } },
+    flow4: { size: 60, fields: { frontend: [0, 'u32'], backend: [4, 'u32'], generation: [8, 'u32'], seen: [12, 'u32'], ifindex: [16, 'u32'], route_generation: [20, 'u32'], resolved: [24, 'u32'], mtu: [28, 'u16'], flags: [30, 'u16'], source_port: [32, 'be16'], destination_port: [34, 'be16'], destination_mac: [36, 'mac'], source_mac: [42, 'mac'], source: [48, 'addr4'], destination: [52, 'addr4'], next_hop: [56, 'addr4'] } },
+    flow_key6: { size: 40, fields: { source: [0, 'addr6'], destination: [16, 'addr6'], source_port: [32, 'be16'], destination_port: [34, 'be16'], protocol: [36, 'u8'] } },
+    flow6: { size: 96, fields: { frontend: [0, 'u32'], backend: [4, 'u32'], generation: [8, 'u32'], seen: [12, 'u32'], ifindex: [16, 'u32'], route_generation: [20, 'u32'], resolved: [24, 'u32'], mtu: [28, 'u16'], flags: [30, 'u16'], source_port: [32, 'be16'], destination_port: [34, 'be16'], destination_mac: [36, 'mac'], source_mac: [42, 'mac'], source: [48, 'addr6'], destination: [64, 'addr6'], next_hop: [80, 'addr6'] } },
+    affinity_key: { size: 24, fields: { frontend: [0, 'u32'], kind: [4, 'u32'], client: [8, 'addr6'] } },
+    affinity: { size: 16, fields: { backend: [0, 'u32'], generation: [4, 'u32'], seen: [8, 'u32'] } },
+    socket_key: { size: 32, fields: { cookie: [0, 'u64'], address: [8, 'addr6'], port: [24, 'be16'], protocol: [26, 'u8'], direction: [27, 'u8'] } },
+    socket_flow: { size: 36, fields: { address: [0, 'addr6'], port: [16, 'be16'], frontend: [20, 'u32'], backend: [24, 'u32'], generation: [28, 'u32'], seen: [32, 'u32'] } },
+    self_test: { size: 32, fields: { runs: [0, 'u64'], netns_cookie: [8, 'u64'], jiffies: [16, 'u64'], ktime_ns: [24, 'u64'] } },
+    features: { size: 8, fields: { set_retval: [0, 'u8'], checksum_ipv6: [1, 'u8'] } },
+  },
+  maps: {
+    verdicts: { key: 'u32', value: 'verdict_count' },
+    frontends4: { key: 'frontend_key4', value: 'frontend' },
+    frontends6: { key: 'frontend_key6', value: 'frontend' },
+    slots: { key: 'u32', value: 'u32' },
+    backends4: { key: 'u32', value: 'backend4' },
+    backends6: { key: 'u32', value: 'backend6' },
+    addresses4: { key: 'addr4', value: 'u32' },
+    addresses6: { key: 'addr6', value: 'u32' },
+    source_ranges4: { key: 'source_range_key4', value: 'u32' },
+    source_ranges6: { key: 'source_range_key6', value: 'u32' },
+    devices: { key: 'u32', value: 'device' },
+    snat_ports: { key: 'u32', value: 'u64' },
+    settings: { key: 'u32', value: 'settings' },
+    next_hops4: { key: 'u32', value: 'next_hop4' },
+    next_hops6: { key: 'u32', value: 'next_hop6' },
+    flows4: { key: 'flow_key4', value: 'flow4' },
+    flows6: { key: 'flow_key6', value: 'flow6' },
+    new_flows4: { key: 'flow_key4', value: 'flow4' },
+    new_flows6: { key: 'flow_key6', value: 'flow6' },
+    affinities: { key: 'affinity_key', value: 'affinity' },
+    socket_flows: { key: 'socket_key', value: 'socket_flow' },
+    exempt_cgroups: { key: 'u64', value: 'u32' },
+    self_tests: { key: 'u32', value: 'self_test' },
+  },
+  enums: {
+    verdict: Verdict,
+    frontend_flag: FrontendFlag,
+    backend_flag: BackendFlag,
+    address_flag: AddressFlag,
+    device_flag: DeviceFlag,
+    setting_flag: SettingFlag,
+    flow_flag: FlowFlag,
+    client_kind: ClientKind,
+    socket_direction: SocketDirection,
+    hook: Hook,
+  },
+};

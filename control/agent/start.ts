@@ -4,7 +4,7 @@
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { type Agent, type Applied, openAgent } from '../agent.ts';
 import type { Config } from '../config.ts';
-import { type Datapath, openDatapath } from '../kernel/datapath.ts';
+import { type Datapath, openDatapath, type TakenOver } from '../kernel/datapath.ts';
 import type { Native } from '../kernel/native.ts';
 import { openNode } from '../kernel/node.ts';
 import type { DatapathOptions } from '../kernel/options.ts';
@@ -136,6 +136,14 @@ function setOomScore(adjustment: number, log: Log): void {
   }
 }
 
+function tellTakenOver(log: Log, taken: TakenOver | undefined): void {
+  if (taken === undefined) return;
+  const { entries, unfit, unknown } = taken;
+  log.info({ entries }, 'connections carried over from maps of another layout or size');
+  if (unfit > 0) log.warn({ entries: unfit }, 'some had no room: their connections end');
+  if (unknown.length > 0) log.warn({ maps: unknown }, 'these maps did not say what they hold: connections through them end');
+}
+
 /** Starts everything and resolves when it serves. Undefined: given up by the signal. Throws ConfigError, PreconditionError, LockedError, or what the kernel refused. */
 export async function startAgent(start: Start): Promise<RunningAgent | undefined> {
   const { config, native, log, signal } = start;
@@ -228,7 +236,7 @@ export async function startAgent(start: Start): Promise<RunningAgent | undefined
     const model = agent.model();
     if (signal.aborted || model === undefined) return void (await close());
 
-    await datapath.attach(viewOf(model));
+    tellTakenOver(log, await datapath.attach(viewOf(model)));
     attached = true;
     const running = keepUp();
     observation.serving(running);

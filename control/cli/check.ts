@@ -13,7 +13,7 @@ import { rolesOf } from '../kernel/links.ts';
 import type { Maps } from '../kernel/maps.ts';
 import { watchNetwork } from '../kernel/network.ts';
 import { addressesOf } from '../kernel/node.ts';
-import { pinsOf } from '../kernel/pins.ts';
+import { pinsOf, servingPins, shapeOf } from '../kernel/pins.ts';
 import { socketPath } from '../observe/paths.ts';
 import { ask } from '../observe/protocol.ts';
 import { Refusal } from './exits.ts';
@@ -46,7 +46,7 @@ function isFindings(value: unknown): value is readonly Finding[] {
 /** What can be looked at without an agent: roles of devices as this command's configuration sees them. */
 function lookAlone(environment: Environment, config: Config, maps: Maps): Finding[] {
   const native = environment.native();
-  const pins = pinsOf(config.pinDirectory, config.mapSizes);
+  const pins = servingPins(config.pinDirectory) ?? pinsOf(config.pinDirectory, shapeOf(config.mapSizes), 1);
   const settings = maps.settings.get(0);
   const socket = ((settings?.flags ?? 0) & SettingFlag.SETTING_SOCKET_HOST) !== 0;
   const watch = watchNetwork(native);

@@ -6,7 +6,7 @@ import type { Command } from 'commander';
 import { type AgentStatus, isAgentStatus } from '../agent/status.ts';
 import type { Config } from '../config.ts';
 import type { Maps, TypedMap } from '../kernel/maps.ts';
-import { pinsOf } from '../kernel/pins.ts';
+import { servingPins } from '../kernel/pins.ts';
 import type { DatapathStatus, MapStatus } from '../kernel/status.ts';
 import type { Problem } from '../model/model.ts';
 import { snapshotPath, socketPath } from '../observe/paths.ts';
@@ -95,7 +95,22 @@ function xdpText({ hooks, devices }: DatapathStatus): string {
   return `${hooks.xdp}, native at ${nics.filter((native) => native).length} of ${nics.length} NICs`;
 }
 
-function datapathPairs(datapath: DatapathStatus): Pairs {
+function kubeProxyText({ kubeProxy }: DatapathStatus, now: number): string {
+  if (kubeProxy === undefined) return 'not looked for yet';
+  const { modes, unseen, besideSince, processSeenAt, connections } = kubeProxy;
+  const since = besideSince === null ? '' : `, beside us since ${durationText((now - besideSince) / 1000)}`;
+  const seen = processSeenAt === null ? '' : `, its process last seen ${durationText((now - processSeenAt) / 1000)} ago`;
+  const alive =
+    connections === null
+      ? '; connections of netfilter are not listed here'
+      : connections > 0
+        ? `; ${connections} of its connections live`
+        : '';
+  const hidden = unseen.length === 0 ? '' : `; not looked at: ${unseen.join(', ')}`;
+  return `${modes.length === 0 ? 'no rules of it' : `rules of its mode ${modes.join(', ')}`}${since}${seen}${alive}${hidden}`;
+}
+
+function datapathPairs(datapath: DatapathStatus, now: number): Pairs {
   const { hooks } = datapath;
   const features = Object.entries(datapath.features).map(([name, has]) => `${name} ${has ? 'yes' : 'no'}`);
   return [
@@ -103,6 +118,7 @@ function datapathPairs(datapath: DatapathStatus): Pairs {
     ['tc hook', hooks.tc ? `on, by ${hooks.deviceMode}` : 'off'],
     ['XDP', xdpText(datapath)],
     ['socket hook', hooks.cgroupRoot === undefined ? hooks.socket : `${hooks.socket}, at ${hooks.cgroupRoot}`],
+    ['kube-proxy', kubeProxyText(datapath, now)],
     ['maps', `${datapath.adopted ? 'adopted' : 'made'}, layout ${datapath.layout}, in ${datapath.pinDirectory}`],
   ];
 }
@@ -154,7 +170,7 @@ function* runningLines(status: AgentStatus, now: number): Generator<string> {
     ...agentPairs(status),
   ];
   const { datapath } = status;
-  yield* pairs(datapath === undefined ? head : [...head, ...datapathPairs(datapath)]);
+  yield* pairs(datapath === undefined ? head : [...head, ...datapathPairs(datapath, now)]);
   yield* resourceLines(status);
   if (datapath !== undefined) {
     yield* datapathLines(datapath);
@@ -175,14 +191,14 @@ export function fillOf(maps: Maps): MapStatus[] {
   return fill;
 }
 
-function pinnedLinks(directory: string): number {
-  return existsSync(directory) ? readdirSync(directory).length : 0;
+function pinnedLinks(directory: string | undefined): number {
+  return directory !== undefined && existsSync(directory) ? readdirSync(directory).length : 0;
 }
 
 function* deadLines(config: Config, maps: Maps | undefined, now: number): Generator<string> {
   const { snapshot, warning } = readSnapshot(snapshotPath(config.stateDirectory));
-  const pins = pinsOf(config.pinDirectory, config.mapSizes);
-  const links = `${pinnedLinks(pins.deviceLinks)} at devices, ${pinnedLinks(pins.xdpLinks)} of XDP, ${pinnedLinks(pins.cgroupLinks)} at the cgroup root`;
+  const pins = servingPins(config.pinDirectory);
+  const links = `${pinnedLinks(pins?.deviceLinks)} at devices, ${pinnedLinks(pins?.xdpLinks)} of XDP, ${pinnedLinks(pins?.cgroupLinks)} at the cgroup root`;
   const last = isAgentStatus(snapshot?.status) ? snapshot.status : undefined;
   yield* pairs([
     ['agent', `does not run${snapshot === undefined ? '' : `; last heard of ${durationText((now - snapshot.writtenAt) / 1000)} ago`}`],

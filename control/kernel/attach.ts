@@ -14,9 +14,17 @@ const TCX: Readonly<Record<Direction, number>> = { ingress: 46, egress: 47 };
 /** Without a program named beside it: before all that are there. */
 const BPF_F_BEFORE = 1 << 3;
 
-/** Our place in a clsact. Filters of libbpf are named `program:[id]`. */
+/**
+ * Our place in a clsact: a handle for each generation of maps, so that one stands beside another; the kernel asks the newest filter of a
+ * priority first. Filters of libbpf are named `program:[id]`.
+ */
 const PRIORITY = 1;
 const HANDLE = 0x51ce;
+const HANDLES = 0x1000;
+
+function handleOf(generation: number): number {
+  return HANDLE + ((generation - 1) % HANDLES);
+}
 
 /** Every program that we attach to devices: how a filter of ours is told from another's. */
 const PROGRAMS = new Set(['nic_ingress', 'nic_egress', 'pod_ingress', 'pod_egress', 'l3_ingress', 'l3_egress']);
@@ -47,7 +55,7 @@ export interface DeviceHooks {
 
 /** netlink: an AF_NETLINK ROUTE descriptor for requests. */
 export function openDeviceHooks(native: Native, pins: Pins, ledger: Ledger, netlink: number): DeviceHooks {
-  return hasTcx(native) ? tcxHooks(native, pins.deviceLinks) : clsactHooks(native, ledger, netlink);
+  return hasTcx(native) ? tcxHooks(native, pins.deviceLinks) : clsactHooks(native, ledger, netlink, pins);
 }
 
 /** Asked of the loopback device, which every namespace has. */
@@ -105,26 +113,30 @@ function tcxHooks(native: Native, directory: string): DeviceHooks {
   };
 }
 
-function clsactHooks(native: Native, ledger: Ledger, netlink: number): DeviceHooks {
+function clsactHooks(native: Native, ledger: Ledger, netlink: number, pins: Pins): DeviceHooks {
+  const handle = handleOf(pins.number);
+  const isOurs = (filter: Place) => filter.priority === PRIORITY && filter.handle === handle;
   const filters = (ifindex: number, direction: Direction) => filtersIn(native.netlinkRequest(netlink, filtersRequest(ifindex, direction)));
   const devices = () => clsactDevices(native.netlinkRequest(netlink, qdiscsRequest()));
 
   function attach(having: ReadonlySet<number>, ifindex: number, direction: Direction, program: number): void {
     if (having.has(ifindex)) {
-      const there = filters(ifindex, direction).find(isOurPlace);
+      const there = filters(ifindex, direction).find(isOurs);
       if (there !== undefined && !isNamedLikeOurs(there.name))
-        throw new Error(`filter pref ${PRIORITY} handle ${HANDLE} is another's: ${there.name}`);
+        throw new Error(`filter pref ${PRIORITY} handle ${handle} is another's: ${there.name}`);
       if (there?.program === native.programInfo(program).id) return;
     } else {
       // Before it is made: after a crash in between, cleanup looks whether it is there.
       ledger.write({ clsact: [...new Set([...ledger.entries().clsact, ifindex])] });
     }
-    native.tcAttach(ifindex, direction, program, PRIORITY, HANDLE);
+    native.tcAttach(ifindex, direction, program, PRIORITY, handle);
   }
 
   return {
     mode: 'clsact',
     apply(wanted) {
+      // No pin remembers a filter: the empty directory says that there may be some.
+      mkdirSync(pins.deviceLinks, { recursive: true });
       const kept = new Set(wanted.map(({ ifindex }) => ifindex));
       const having = devices();
       const refusals = attachAll(wanted, (ifindex, direction, program) => attach(having, ifindex, direction, program));
@@ -139,7 +151,7 @@ function clsactHooks(native: Native, ledger: Ledger, netlink: number): DeviceHoo
     look(ifindex, direction) {
       if (!devices().has(ifindex)) return undefined;
       const chain = filters(ifindex, direction);
-      const at = chain.findIndex(isOurPlace);
+      const at = chain.findIndex(isOurs);
       const ours = chain[at];
       if (ours === undefined) return undefined;
       const before = chain.slice(0, at).map((filter) => `filter pref ${filter.priority} ${filter.kind} ${filter.name}`.trimEnd());
@@ -148,16 +160,28 @@ function clsactHooks(native: Native, ledger: Ledger, netlink: number): DeviceHoo
   };
 }
 
-/** Removes our filters from devices, and a clsact that we made where no filter is left in it. Returns the devices that had something of ours. */
-export function removeFilters(native: Native, ledger: Ledger, netlink: number, ifindexes: readonly number[]): number[] {
+/**
+ * Removes our filters from devices, and a clsact that we made where no filter is left in it. generation: of this alone; absent: of every one.
+ * Returns the devices that had something of ours.
+ */
+export function removeFilters(
+  native: Native,
+  ledger: Ledger,
+  netlink: number,
+  ifindexes: readonly number[],
+  generation?: number,
+): number[] {
   const filters = (ifindex: number, direction: Direction) => filtersIn(native.netlinkRequest(netlink, filtersRequest(ifindex, direction)));
   const made = new Set(ledger.entries().clsact);
   const had = new Set<number>();
   for (const ifindex of ifindexes) {
     for (const direction of DIRECTIONS) {
-      if (!filters(ifindex, direction).some((filter) => isOurPlace(filter) && isNamedLikeOurs(filter.name))) continue;
-      native.tcDetach(ifindex, direction, PRIORITY, HANDLE);
-      had.add(ifindex);
+      for (const filter of filters(ifindex, direction)) {
+        if (!isOurPlace(filter) || !isNamedLikeOurs(filter.name)) continue;
+        if (generation !== undefined && filter.handle !== handleOf(generation)) continue;
+        native.tcDetach(ifindex, direction, PRIORITY, filter.handle);
+        had.add(ifindex);
+      }
     }
     if (!made.has(ifindex) || DIRECTIONS.some((direction) => filters(ifindex, direction).length > 0)) continue;
     native.netlinkRequest(netlink, removeClsactRequest(ifindex));
@@ -168,8 +192,19 @@ export function removeFilters(native: Native, ledger: Ledger, netlink: number, i
   return [...had];
 }
 
-function isOurPlace(filter: { readonly priority: number; readonly handle: number }): boolean {
-  return filter.priority === PRIORITY && filter.handle === HANDLE;
+/** Removes the filters of one generation wherever they are. */
+export function removeGenerationFilters(native: Native, ledger: Ledger, netlink: number, generation: number): void {
+  const having = clsactDevices(native.netlinkRequest(netlink, qdiscsRequest()));
+  if (having.size > 0) removeFilters(native, ledger, netlink, [...having], generation);
+}
+
+interface Place {
+  readonly priority: number;
+  readonly handle: number;
+}
+
+function isOurPlace(filter: Place): boolean {
+  return filter.priority === PRIORITY && filter.handle >= HANDLE && filter.handle < HANDLE + HANDLES;
 }
 
 function isNamedLikeOurs(filter: string): boolean {

@@ -8,7 +8,7 @@ import { openLedger } from './ledger.ts';
 import type { Native } from './native.ts';
 import { linkOf, linksRequest, messagesIn } from './netlink.ts';
 import type { DatapathOptions } from './options.ts';
-import { removePins } from './pins.ts';
+import { generationsIn, removePins } from './pins.ts';
 import { reservePorts } from './sysctl.ts';
 import { clsactDevices, qdiscsRequest } from './tc.ts';
 
@@ -45,11 +45,12 @@ export function cleanup(native: Native, options: Pick<DatapathOptions, 'pinDirec
 }
 
 function removeLinks(pinDirectory: string): string[] {
-  const links = `${pinDirectory}/links`;
-  if (!existsSync(links)) return [];
-  const names = readdirSync(links).flatMap((kind) => readdirSync(`${links}/${kind}`).map((name) => `link ${kind} ${name}`));
-  removePins(links);
-  return names;
+  return generationsIn(pinDirectory).flatMap(({ links }) => {
+    if (!existsSync(links)) return [];
+    const names = readdirSync(links).flatMap((kind) => readdirSync(`${links}/${kind}`).map((name) => `link ${kind} ${name}`));
+    removePins(links);
+    return names;
+  });
 }
 
 function removeAllFilters(native: Native, stateDirectory: string): string[] {

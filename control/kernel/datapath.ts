@@ -2,13 +2,16 @@
 // device they belong to, followed as devices come and go. Everything stays in the kernel when the agent ends.
 
 import { mkdirSync } from 'node:fs';
-import type { Features } from '../abi/layout.gen.ts';
+import { type Features, SettingFlag } from '../abi/layout.gen.ts';
 import type { Problem } from '../model/model.ts';
 import { type DeviceHooks, openDeviceHooks, type Wanted } from './attach.ts';
+import { type Carried, carry, FLOW_MAPS, SOCKET_MAPS, type Source, seedMaps } from './carry.ts';
 import { attachSocketPrograms, cgroupRootOf } from './cgroup.ts';
 import { measureJiffies, probeFeatures } from './features.ts';
 import type { Finding } from './findings.ts';
+import { chooseGeneration, detachLinks, layoutOf, removeGeneration } from './generations.ts';
 import { fillFindings, inspect } from './inspect.ts';
+import { type KubeProxyWatch, watchKubeProxy } from './kube-proxy.ts';
 import { openLedger } from './ledger.ts';
 import { type RoleChoice, rolesOf } from './links.ts';
 import { loadObjects, loadXdp } from './load.ts';
@@ -16,7 +19,6 @@ import { kernelMaps, type Maps } from './maps.ts';
 import type { Native, NativeObject } from './native.ts';
 import type { Node } from './node.ts';
 import type { DatapathOptions } from './options.ts';
-import { mapDirectories, pinsOf, removePins } from './pins.ts';
 import { missingPreconditions } from './preconditions.ts';
 import { provenCookie } from './selftest.ts';
 import type { Clocks } from './settings.ts';
@@ -30,6 +32,9 @@ const NETLINK_SOCK_DIAG = 4;
 
 /** What others undo (a clsact, a link, a listener's port) is noticed after this time where nothing tells of it. */
 const VERIFY_MS = 5_000;
+
+/** Looks at maps of another generation until nothing new is found, but not for ever: one without room finds some each time. */
+const PASSES = 5;
 
 /** The machine lacks something; one line each. Nothing was touched. */
 export class PreconditionError extends Error {
@@ -46,15 +51,21 @@ export class LockedError extends Error {
   override readonly name = 'LockedError';
 }
 
+/** Generations of maps that this one has replaced. */
+export interface TakenOver extends Carried {
+  /** Of these nothing could be carried over: what their maps hold is not said beside them. */
+  readonly unknown: readonly string[];
+}
+
 export interface Datapath {
   readonly maps: Maps;
   /** The maps were there: what they hold is an earlier agent's, and flows live on. */
   readonly adopted: boolean;
   /**
    * Attaches everything, once, after the maps hold what they should: programs that run see it whole. Throws where the socket hook cannot be
-   * proven; a device that refuses becomes a Problem.
+   * proven; a device that refuses becomes a Problem. Resolves with what came from maps of another layout or other sizes, which are gone then.
    */
-  attach(view: ClusterView): Promise<void>;
+  attach(view: ClusterView): Promise<TakenOver | undefined>;
   /** What the cluster says now; call it after each turn of the loop. The view given before costs nothing. */
   update(view: ClusterView): void;
   /** Switches XDP while traffic flows: no flow notices, tc serves what XDP does not. */
@@ -99,16 +110,23 @@ export function openDatapath(native: Native, node: Node, options: DatapathOption
 }
 
 function run(native: Native, node: Node, options: DatapathOptions, features: Features, lock: number): Datapath {
-  const pins = pinsOf(options.pinDirectory, options.mapSizes);
   const ledger = openLedger(options.stateDirectory);
-  const loaded = loadObjects(native, pins, options, features);
+  const netlink = native.netlinkOpen(NETLINK_ROUTE, 0);
+  const { own: pins, others } = chooseGeneration(native, options.pinDirectory, options.mapSizes, ledger, netlink);
+  const sources: Source[] = others.flatMap((other) => {
+    const layout = layoutOf(native, other);
+    return layout === undefined ? [] : [{ pins: other, layout }];
+  });
+  const loaded = loadObjects(native, pins, options, features, (made) => {
+    if (sources[0] !== undefined) seedMaps(native, sources[0], made);
+  });
   const maps = kernelMaps(native, loaded.maps);
   const cgroupRoot = options.hooks.socket === 'off' ? undefined : cgroupRootOf(options.cgroupRoot);
-  const netlink = native.netlinkOpen(NETLINK_ROUTE, 0);
   const diag = native.netlinkOpen(NETLINK_SOCK_DIAG, 0);
   const hooks: DeviceHooks = openDeviceHooks(native, pins, ledger, netlink);
   let xdpObject: NativeObject | undefined;
-  const xdp = openXdp(native, pins.xdpLinks, () => {
+  const theirXdp = others.map(({ xdpLinks }) => xdpLinks);
+  const xdp = openXdp(native, pins.xdpLinks, theirXdp, () => {
     xdpObject = loadXdp(native, loaded.maps, features);
     return xdpObject.programs.nic_xdp!;
   });
@@ -116,6 +134,7 @@ function run(native: Native, node: Node, options: DatapathOptions, features: Fea
   const stops: (() => void)[] = [];
   const callbacks = new Set<() => void>();
   let writer: Writer | undefined;
+  let kubeProxy: KubeProxyWatch | undefined;
   let roles: ReadonlyMap<number, RoleChoice> = new Map();
   let refusals: ReadonlyMap<number, Error> = new Map();
   let standing: readonly Problem[] = [];
@@ -123,6 +142,7 @@ function run(native: Native, node: Node, options: DatapathOptions, features: Fea
   let toldText = '[]';
 
   const problems = () => [...standing, ...(socketRefusal === undefined ? [] : [socketRefusal]), ...(writer?.problems() ?? [])];
+  const noPorts: ReadonlySet<number> = new Set();
 
   function program(name: string): number {
     const fd = loaded.programs[name];
@@ -148,6 +168,7 @@ function run(native: Native, node: Node, options: DatapathOptions, features: Fea
       ...refusalProblems(refusals, node),
       ...nicProblems(roles, options),
       ...xdp.problems(),
+      ...(kubeProxy?.problems() ?? []),
     ];
     const text = JSON.stringify(problems());
     if (text !== toldText) for (const callback of callbacks) callback();
@@ -166,7 +187,43 @@ function run(native: Native, node: Node, options: DatapathOptions, features: Fea
     }
   }
 
-  async function attach(view: ClusterView): Promise<void> {
+  /**
+   * Ours stand before the others at every hook and pass what they do not know. So: what is there is copied; then, with one write, new flows are
+   * ours everywhere at once; what began meanwhile is copied; then the others go. No packet finds a moment without its flow.
+   */
+  async function takeOver(opened: Writer): Promise<TakenOver> {
+    let [entries, unfit] = [0, 0];
+    const own = new Set<string>();
+    const carryAll = async (maps: typeof FLOW_MAPS, most: number, move: boolean) => {
+      for (let pass = 0; pass < most; pass++) {
+        let added = 0;
+        unfit = 0;
+        for (const source of sources) {
+          const carried = await carry(native, source, loaded.maps, maps, own, move);
+          added += carried.entries;
+          unfit += carried.unfit;
+        }
+        entries += added;
+        if (added === 0) return;
+      }
+    };
+    await carryAll([...FLOW_MAPS, ...SOCKET_MAPS], PASSES, false);
+    opened.setStanding({ yielding: false });
+    opened.write(node.network, opened.view());
+    await carryAll(FLOW_MAPS, PASSES, true);
+    // Who asks for a backend asks us from now on; who asks for the frontend of an answer finds both until the last choice is copied.
+    for (const other of others) detachLinks(native, other.cgroupLinks, (name) => /^(connect|sendmsg)/.test(name));
+    await carryAll(SOCKET_MAPS, PASSES, true);
+    const left = unfit;
+    for (const other of others) for (const directory of [other.cgroupLinks, other.deviceLinks]) detachLinks(native, directory);
+    await carryAll(FLOW_MAPS, 1, true);
+    for (const other of others) removeGeneration(native, other, ledger, netlink);
+    const known = new Set(sources.map((source) => source.pins));
+    const unknown = others.filter((other) => !known.has(other)).map(({ directory }) => directory);
+    return { entries, unfit: Math.max(left, unfit), unknown };
+  }
+
+  async function attach(view: ClusterView): Promise<TakenOver | undefined> {
     const jiffiesPerSecond = await measureJiffies(readClock);
     let netnsCookie = 0n;
     if (cgroupRoot !== undefined) {
@@ -174,20 +231,32 @@ function run(native: Native, node: Node, options: DatapathOptions, features: Fea
       try {
         netnsCookie = provenCookie(native, maps, cgroupRoot);
       } catch (error) {
-        removePins(pins.cgroupLinks);
+        detachLinks(native, pins.cgroupLinks);
         throw error;
       }
     } else {
-      removePins(pins.cgroupLinks);
+      detachLinks(native, pins.cgroupLinks);
     }
     const clocks: Clocks = { netnsCookie, jiffiesPerSecond };
     reservePorts(ledger, options.snatPorts);
-    const opened = openWriter(native, maps, diag, options, clocks, xdp.running);
+    const besides = watchKubeProxy(native, maps, options.snatPorts, () => Date.now());
+    kubeProxy = besides;
+    const opened = openWriter(native, maps, diag, options, clocks, xdp.running, () => kubeProxy?.ports() ?? noPorts);
     writer = opened;
+    // Programs of a new generation come to their hooks one by one: a flow that began at the first would find no way back at the last.
+    const begins = !loaded.adopted || ((maps.settings.get(0)?.flags ?? 0) & SettingFlag.SETTING_YIELD) !== 0;
+    opened.setStanding({ yielding: begins, othersFlows: others.length > 0 || besides.othersFlows() });
     opened.write(node.network, view);
     follow(view);
-    // Nothing refers to the maps of another layout or size any more.
-    for (const directory of mapDirectories(options.pinDirectory)) if (directory !== pins.maps) removePins(directory);
+    // kube-proxy took every connection until now: the ports it gave them are none for ours.
+    besides.count();
+    opened.write(node.network, opened.view());
+    const taken = others.length > 0 ? await takeOver(opened) : undefined;
+    opened.setStanding({ yielding: false, othersFlows: besides.othersFlows() });
+    opened.write(node.network, opened.view());
+    // And those that it gave in between.
+    besides.count();
+    opened.write(node.network, opened.view());
 
     const again = () => {
       opened.write(node.network, opened.view());
@@ -196,12 +265,15 @@ function run(native: Native, node: Node, options: DatapathOptions, features: Fea
     const verify = () => {
       verifySocketPrograms();
       opened.reread();
+      besides.look();
+      opened.setStanding({ othersFlows: besides.othersFlows() });
       again();
     };
     const timer = setInterval(verify, VERIFY_MS);
     stops.push(node.network.onChange(again), () => clearInterval(timer));
     // Our own filters are told of too: looking again finds nothing to do.
     if (hooks.mode === 'clsact') stops.push(node.network.onFilterChange(() => follow(opened.view())));
+    return taken;
   }
 
   return {
@@ -245,6 +317,7 @@ function run(native: Native, node: Node, options: DatapathOptions, features: Fea
         maps,
         descriptors: loaded.maps,
         adopted: loaded.adopted,
+        kubeProxy: kubeProxy?.status(),
       }),
     fill: (named) => mapsFill(native, loaded.maps, named),
     async findings() {

@@ -4,6 +4,7 @@
 import { existsSync, mkdirSync } from 'node:fs';
 import { encoded } from '../abi/codec.ts';
 import { Features, MAPS, type MapName } from '../abi/layout.gen.ts';
+import { describeMaps } from './generations.ts';
 import type { Native, NativeObject } from './native.ts';
 import type { DatapathOptions } from './options.ts';
 import type { Pins } from './pins.ts';
@@ -22,8 +23,17 @@ export interface Loaded {
   close(): void;
 }
 
-/** Loads tc.o, and sock.o where the socket hook is on. Throws an Error that names the program the kernel refused. */
-export function loadObjects(native: Native, pins: Pins, options: Pick<DatapathOptions, 'hooks' | 'mapSizes'>, features: Features): Loaded {
+/**
+ * Loads tc.o, and sock.o where the socket hook is on. seed: called with maps that are all new, before anybody can adopt them. Throws an Error that
+ * names the program the kernel refused.
+ */
+export function loadObjects(
+  native: Native,
+  pins: Pins,
+  options: Pick<DatapathOptions, 'hooks' | 'mapSizes'>,
+  features: Features,
+  seed: (maps: Readonly<Record<string, number>>) => void = () => {},
+): Loaded {
   const found: Record<string, number> = {};
   const objects: NativeObject[] = [];
   const close = () => {
@@ -41,8 +51,10 @@ export function loadObjects(native: Native, pins: Pins, options: Pick<DatapathOp
     const sizes = Object.fromEntries(created.map((name) => [name, options.mapSizes[name] ?? MAPS[name].maxEntries]));
     const tc = load(native, 'tc', { maps: found, mapSizes: sizes, rodata });
     objects.push(tc);
-    mkdirSync(pins.maps, { recursive: true });
+    if (created.length === names.length) seed(tc.maps);
+    mkdirSync(pins.directory, { recursive: true });
     for (const name of created) native.pin(mapOf(tc, name), pins.map(name));
+    describeMaps(native, pins);
     const maps = Object.fromEntries(names.map((name) => [name, found[name] ?? mapOf(tc, name)]));
     if (options.hooks.socket === 'off') return { maps, programs: tc.programs, adopted: created.length === 0, close };
     const sock = load(native, 'sock', { maps, rodata });

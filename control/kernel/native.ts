@@ -55,6 +55,8 @@ export interface Native {
   load(path: string, options: LoadOptions): NativeObject;
 
   // maps -------------------------------------------------------------------------------------------------------------
+  /** A new map without flags; type: enum bpf_map_type. */
+  mapCreate(name: string, type: number, keySize: number, valueSize: number, maxEntries: number): number;
   mapInfo(fd: number): MapInfo;
   /** Value bytes (per-CPU maps: values of all possible CPUs one after the other, each padded to 8), or undefined when absent. */
   mapLookup(fd: number, key: Uint8Array): Uint8Array | undefined;
@@ -108,10 +110,12 @@ export interface Native {
   // netlink and sockets ----------------------------------------------------------------------------------------------
   /** An AF_NETLINK socket, bound to the multicast groups (bit mask of legacy groups). protocol: 0 ROUTE, 4 SOCK_DIAG. */
   netlinkOpen(protocol: number, groups: number): number;
-  /** Sends one request and collects the answer up to NLMSG_DONE, ACK or error (thrown with its code). Whole messages, concatenated. */
+  /** Sends one request, which may be several messages, and collects the answer up to NLMSG_DONE, ACK or error (thrown with its code). Whole messages, concatenated. */
   netlinkRequest(fd: number, message: Uint8Array): Uint8Array;
   /** Calls back on the main thread with whole messages whenever the socket has some ('overrun' when the kernel dropped some). Returns a stop function. */
   netlinkListen(fd: number, callback: (messages: Uint8Array | 'overrun') => void): () => void;
   /** The 64-bit cookie of the process's own network namespace is learnt by the self test, not here. Connects a UDP socket and closes it: the self test's probe. Errors of routing are not thrown. */
   probeConnect(family: 4 | 6): void;
+  /** getsockopt(2) on a new raw socket of an address family (2: IPv4, 10: IPv6); `question` goes in, as many bytes come back. Needs CAP_NET_RAW. */
+  socketOption(family: number, level: number, name: number, question: Uint8Array): Uint8Array;
 }

@@ -1,5 +1,5 @@
-// Where in the bpffs does what stand? Maps in a directory named after their layout and sizes, so that maps of another shape are never
-// adopted by mistake; links beside them, because they stay when the maps are replaced. bpffs allows no dot in a name.
+// Where in the bpffs does what stand? Each generation of maps has a directory of its own, with the links of the programs that use
+// them, named after the maps' layout and sizes, so that maps of another shape are never adopted by mistake. bpffs allows no dot in a name.
 
 import { createHash } from 'node:crypto';
 import { existsSync, lstatSync, readdirSync, rmdirSync, unlinkSync } from 'node:fs';
@@ -7,44 +7,64 @@ import { LAYOUT_FINGERPRINT, MAPS, type MapName } from '../abi/layout.gen.ts';
 import { kernelMaps, type Maps } from './maps.ts';
 import type { Native } from './native.ts';
 
-const LINKS = 'links';
-
+/** What is pinned of one generation. The highest number is the newest. */
 export interface Pins {
-  /** The directory of the maps of this layout and these sizes. */
-  readonly maps: string;
-  /** `device/IFINDEX-ingress`. */
+  readonly directory: string;
+  readonly number: number;
+  /** Fingerprint of the layout, and digest of the sizes: who has the same can adopt the maps. */
+  readonly shape: string;
+  /** Of the three directories below. It is there from the moment when the first program is attached. */
+  readonly links: string;
+  /** `IFINDEX-ingress`. */
   readonly deviceLinks: string;
-  /** `xdp/IFINDEX`. */
+  /** `IFINDEX`. */
   readonly xdpLinks: string;
-  /** `cgroup/connect4`. */
+  /** `connect4`. */
   readonly cgroupLinks: string;
-  map(name: MapName): string;
+  /** The map that says in words what the others hold. */
+  readonly layout: string;
+  map(name: string): string;
 }
 
-/** Paths under a pin directory. sizes: max_entries where not the default. */
-export function pinsOf(pinDirectory: string, sizes: Readonly<Partial<Record<MapName, number>>>): Pins {
-  const maps = `${pinDirectory}/${LAYOUT_FINGERPRINT}-${sizesDigest(sizes)}`;
+export type Sizes = Readonly<Partial<Record<MapName, number>>>;
+
+/** The shape of maps of this version's layout. sizes: max_entries where not the default. */
+export function shapeOf(sizes: Sizes): string {
+  const all = Object.values(MAPS).map((map) => [map.name, sizes[map.name] ?? map.maxEntries]);
+  return `${LAYOUT_FINGERPRINT}-${createHash('sha256').update(JSON.stringify(all)).digest('hex').slice(0, 8)}`;
+}
+
+/** Paths of one generation. */
+export function pinsOf(pinDirectory: string, shape: string, number: number): Pins {
+  const directory = `${pinDirectory}/${shape}-${number}`;
+  const links = `${directory}/links`;
   return {
-    maps,
-    deviceLinks: `${pinDirectory}/${LINKS}/device`,
-    xdpLinks: `${pinDirectory}/${LINKS}/xdp`,
-    cgroupLinks: `${pinDirectory}/${LINKS}/cgroup`,
-    map: (name) => `${maps}/${name}`,
+    directory,
+    number,
+    shape,
+    links,
+    deviceLinks: `${links}/device`,
+    xdpLinks: `${links}/xdp`,
+    cgroupLinks: `${links}/cgroup`,
+    layout: `${directory}/layout`,
+    map: (name) => `${directory}/${name}`,
   };
 }
 
-function sizesDigest(sizes: Readonly<Partial<Record<MapName, number>>>): string {
-  const all = Object.values(MAPS).map((map) => [map.name, sizes[map.name] ?? map.maxEntries]);
-  return createHash('sha256').update(JSON.stringify(all)).digest('hex').slice(0, 8);
-}
-
-/** Directories of maps under a pin directory, the newest last. */
-export function mapDirectories(pinDirectory: string): string[] {
+/** Every generation that is pinned, the newest last. */
+export function generationsIn(pinDirectory: string): Pins[] {
   if (!existsSync(pinDirectory)) return [];
   return readdirSync(pinDirectory)
-    .filter((name) => name !== LINKS)
-    .map((name) => `${pinDirectory}/${name}`)
-    .sort((a, b) => lstatSync(a).ctimeMs - lstatSync(b).ctimeMs);
+    .flatMap((name) => {
+      const match = /^([0-9a-f]+-[0-9a-f]+)-(\d+)$/.exec(name);
+      return match === null ? [] : [pinsOf(pinDirectory, match[1]!, Number(match[2]))];
+    })
+    .sort((a, b) => a.number - b.number);
+}
+
+/** The newest generation by which something is attached; undefined: nothing is. */
+export function servingPins(pinDirectory: string): Pins | undefined {
+  return generationsIn(pinDirectory).findLast(({ links }) => existsSync(links));
 }
 
 /**
@@ -52,16 +72,16 @@ export function mapDirectories(pinDirectory: string): string[] {
  * maps of another layout. The descriptors end with the process.
  */
 export function openPinnedMaps(native: Native, pinDirectory: string): Maps | undefined {
-  const directories = mapDirectories(pinDirectory);
-  const ours = directories.findLast((path) => path.startsWith(`${pinDirectory}/${LAYOUT_FINGERPRINT}-`));
+  const generations = generationsIn(pinDirectory);
+  const ours = generations.findLast(({ shape }) => shape.startsWith(`${LAYOUT_FINGERPRINT}-`));
   if (ours === undefined) {
-    if (directories.length > 0)
+    if (generations.length > 0)
       throw new Error(`the maps in ${pinDirectory} are of another version of sluice (this one's layout is ${LAYOUT_FINGERPRINT})`);
     return undefined;
   }
   const descriptors: Record<string, number> = {};
   for (const name of Object.keys(MAPS)) {
-    const descriptor = native.openPin(`${ours}/${name}`);
+    const descriptor = native.openPin(ours.map(name));
     // A start that was interrupted leaves some maps without the others: nothing is served by them.
     if (descriptor === undefined) return undefined;
     descriptors[name] = descriptor;

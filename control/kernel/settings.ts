@@ -28,20 +28,32 @@ export interface ClusterPrefixes {
   readonly localPrefixes: readonly Prefix[] | undefined;
 }
 
+/** What the agent finds out while it runs. */
+export interface Standing {
+  /** Cgroups are left alone by the socket hook. */
+  readonly exempting: boolean;
+  /** No new flow is taken. */
+  readonly yielding: boolean;
+  /** Others translated connections before us, and some may be alive. */
+  readonly othersFlows: boolean;
+}
+
+const ALONE: Standing = { exempting: false, yielding: false, othersFlows: false };
+
 /** The value, and a Problem for each list that does not fit. */
 export function settingsOf(
   options: DatapathOptions,
   clocks: Clocks,
   prefixes: ClusterPrefixes,
   routeGeneration: number,
-  exemptCgroups = 0,
+  standing: Standing = ALONE,
 ): { settings: Settings; problems: Problem[] } {
   const jiffies = (seconds: number) => Math.min(seconds * clocks.jiffiesPerSecond, 0x7fffffff);
   const service = split(prefixes.serviceCIDRs);
   const local = split(prefixes.localPrefixes ?? []);
   const settings: Settings = {
     host_netns_cookie: clocks.netnsCookie,
-    flags: flagsOf(options, prefixes) | (exemptCgroups > 0 ? SettingFlag.SETTING_EXEMPT_CGROUPS : 0),
+    flags: flagsOf(options, prefixes, standing),
     jiffies_per_second: clocks.jiffiesPerSecond,
     tcp_syn_timeout: jiffies(TCP_SYN_SECONDS),
     tcp_established_timeout: jiffies(options.conntrack.tcpEstablishedSeconds),
@@ -69,13 +81,16 @@ export function settingsOf(
   return { settings, problems };
 }
 
-function flagsOf(options: DatapathOptions, prefixes: ClusterPrefixes): number {
+function flagsOf(options: DatapathOptions, prefixes: ClusterPrefixes, standing: Standing): number {
   const { socket } = options.hooks;
   return (
     (options.masqueradeAll ? SettingFlag.SETTING_MASQUERADE_ALL : 0) |
     (prefixes.localPrefixes !== undefined ? SettingFlag.SETTING_LOCAL_BY_PREFIX : 0) |
     (socket === 'on' ? SettingFlag.SETTING_SOCKET_PODS : 0) |
-    (socket !== 'off' ? SettingFlag.SETTING_SOCKET_HOST : 0)
+    (socket !== 'off' ? SettingFlag.SETTING_SOCKET_HOST : 0) |
+    (standing.exempting ? SettingFlag.SETTING_EXEMPT_CGROUPS : 0) |
+    (standing.yielding ? SettingFlag.SETTING_YIELD : 0) |
+    (standing.othersFlows ? SettingFlag.SETTING_OTHERS_FLOWS : 0)
   );
 }
 

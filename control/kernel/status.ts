@@ -4,6 +4,7 @@ import { release } from 'node:os';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { type Features, LAYOUT_FINGERPRINT, MAPS, type MapName } from '../abi/layout.gen.ts';
 import { type DeviceHooks, DIRECTIONS, type Mode } from './attach.ts';
+import type { KubeProxyStatus } from './kube-proxy.ts';
 import type { Role, RoleChoice } from './links.ts';
 import type { Maps } from './maps.ts';
 import type { Native } from './native.ts';
@@ -50,6 +51,8 @@ export interface DatapathStatus {
   readonly devices: readonly DeviceStatus[];
   readonly maps: readonly MapStatus[];
   readonly settings: Readonly<Record<string, number | string>>;
+  /** Undefined before the programs are attached. */
+  readonly kubeProxy: KubeProxyStatus | undefined;
   readonly unserved: readonly Unserved[];
 }
 
@@ -67,6 +70,7 @@ interface Parts {
   readonly maps: Maps;
   readonly descriptors: Readonly<Record<string, number>>;
   readonly adopted: boolean;
+  readonly kubeProxy: KubeProxyStatus | undefined;
 }
 
 /** Looks now. Counting entries yields to the event loop between pages. */
@@ -82,6 +86,7 @@ export async function describe(parts: Parts): Promise<DatapathStatus> {
     devices: devicesIn(parts),
     maps: await mapsFill(parts.native, parts.descriptors),
     settings: settingsIn(parts.maps),
+    kubeProxy: parts.kubeProxy,
     unserved: unservedWith(options.hooks),
   };
 }

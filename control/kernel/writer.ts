@@ -14,7 +14,7 @@ import type { NetworkWatch } from './network.ts';
 import { devicesOf } from './node.ts';
 import type { DatapathOptions } from './options.ts';
 import { portWords } from './ports.ts';
-import { type Clocks, type ClusterPrefixes, settingsOf } from './settings.ts';
+import { type Clocks, type ClusterPrefixes, type Standing, settingsOf } from './settings.ts';
 
 /** What the cluster says that is about the node and not about a Service. */
 export interface ClusterView extends ClusterPrefixes {
@@ -33,6 +33,8 @@ export interface Writer {
   reread(): void;
   /** What the maps hold otherwise than it should be now. Writes nothing. */
   findings(network: NetworkWatch): Finding[];
+  /** Whether no new flow is taken, and whether others' connections may be alive, from the next write on. */
+  setStanding(standing: Partial<Pick<Standing, 'yielding' | 'othersFlows'>>): void;
   /** As last written. */
   view(): ClusterView;
   problems(): readonly Problem[];
@@ -76,7 +78,7 @@ function heldWords(maps: Maps): readonly bigint[] {
   return words;
 }
 
-/** diag: an AF_NETLINK SOCK_DIAG descriptor. xdp: devices where XDP runs natively now. */
+/** It yields until it is told otherwise: programs come to their hooks one by one. diag: an AF_NETLINK SOCK_DIAG descriptor. xdp: devices where XDP runs natively now. taken: ports that netfilter gave to its own masquerades. */
 export function openWriter(
   native: Native,
   maps: Maps,
@@ -84,6 +86,7 @@ export function openWriter(
   options: DatapathOptions,
   clocks: Clocks,
   xdp: () => ReadonlySet<number>,
+  taken: () => ReadonlySet<number>,
 ): Writer {
   // 0 says "never looked up" in a flow, and what an earlier agent's flows remember must not be this one's.
   const generations = (maps.settings.get(0)?.route_generation ?? 0) + 1;
@@ -93,11 +96,11 @@ export function openWriter(
   let current: ClusterView = { serviceCIDRs: [], localPrefixes: undefined, nodeAddresses: [], nodePorts: new Set() };
   let problems: Problem[] = [];
   let exceptions = options.socketExceptions;
-  let exempt = 0;
+  let standing: Standing = { exempting: false, yielding: true, othersFlows: false };
 
   function writeExceptions(): void {
     const written = writeExemptions(maps, cgroupRootOf(options.cgroupRoot), exceptions);
-    exempt = written.count;
+    standing = { ...standing, exempting: written.count > 0 };
     problems.push(...written.problems);
   }
 
@@ -117,7 +120,7 @@ export function openWriter(
   function writePorts(): void {
     const listening = listeningPorts(native, diag);
     if (listening === undefined) problems.push(BLIND);
-    const next = portWords(options.snatPorts, new Set([...(listening ?? []), ...current.nodePorts]));
+    const next = portWords(options.snatPorts, new Set([...(listening ?? []), ...current.nodePorts, ...taken()]));
     const changed = next.flatMap((word, index) => (words[index] === word ? [] : [[index, word] as const]));
     maps.snat_ports.setMany(changed);
     words = next;
@@ -125,7 +128,7 @@ export function openWriter(
 
   function writeSettings(network: NetworkWatch): void {
     const generation = (generations + network.changes()) >>> 0 || 1;
-    const made = settingsOf(options, clocks, current, generation, exempt);
+    const made = settingsOf(options, clocks, current, generation, standing);
     problems.push(...made.problems);
     const text = settingsWords(made.settings);
     if (text === settingsText) return;
@@ -148,6 +151,9 @@ export function openWriter(
         problems.push(refused(error));
       }
     },
+    setStanding(changes) {
+      standing = { ...standing, ...changes };
+    },
     setExceptions(paths) {
       exceptions = paths;
     },
@@ -158,7 +164,7 @@ export function openWriter(
     },
     findings(network) {
       const held = maps.settings.get(0);
-      const wanted = settingsOf(options, clocks, current, held?.route_generation ?? 0, exempt).settings;
+      const wanted = settingsOf(options, clocks, current, held?.route_generation ?? 0, standing).settings;
       const findings: Finding[] = [];
       const told = (where: string, found: string, should: string) =>
         findings.push({ kind: 'drift', where, found, wanted: should, repair: 'the agent, within 5 s' });

@@ -1,7 +1,7 @@
 // At which NICs does XDP run, and why not at the others? Native where the driver runs it; generic XDP is never used, because it sees
 // checksums that are not finished. tc is complete without it, so it comes and goes, and is replaced in place, while traffic flows.
 
-import { mkdirSync, readdirSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, renameSync } from 'node:fs';
 import type { Problem } from '../model/model.ts';
 import type { RoleChoice } from './links.ts';
 import type { Native } from './native.ts';
@@ -89,16 +89,22 @@ export interface Xdp {
   problems(): readonly Problem[];
 }
 
-/** directory: of the pinned links, named by ifindex; those that are there are an earlier agent's. load: the program's descriptor, called when it is first wanted. */
-export function openXdp(native: Native, directory: string, load: () => number): Xdp {
-  mkdirSync(directory, { recursive: true });
+/**
+ * directory: of the pinned links, named by ifindex; those that are there are an earlier agent's. others: such directories of other generations,
+ * whose links become ours with the first program: a device has one XDP program. load: the program's descriptor, called when it is first wanted.
+ */
+export function openXdp(native: Native, directory: string, others: readonly string[], load: () => number): Xdp {
   const running = new Set<number>();
   const states = new Map<number, XdpState>();
   let problems: Problem[] = [];
   let loaded: { readonly program: number } | { readonly refusal: Error } | undefined;
 
-  const pinOf = (ifindex: number) => `${directory}/${ifindex}`;
-  const pinned = () => readdirSync(directory).map(Number);
+  const directories = [directory, ...others];
+  const pinOf = (ifindex: number) => {
+    const holder = directories.find((path) => existsSync(`${path}/${ifindex}`)) ?? directory;
+    return `${holder}/${ifindex}`;
+  };
+  const pinned = () => [...new Set(directories.flatMap((path) => (existsSync(path) ? readdirSync(path) : [])))].map(Number);
 
   /** The pinned link of a device; a link whose device is gone, or that somebody detached, is removed. */
   function openLink(ifindex: number): number | undefined {
@@ -111,6 +117,7 @@ export function openXdp(native: Native, directory: string, load: () => number): 
 
   function attach(ifindex: number, program: number): void {
     const there = openLink(ifindex);
+    if (there !== undefined && pinOf(ifindex) !== `${directory}/${ifindex}`) renameSync(pinOf(ifindex), `${directory}/${ifindex}`);
     const link = there ?? native.linkCreate(program, ifindex, BPF_XDP, XDP_FLAGS_DRV_MODE);
     try {
       if (there === undefined) native.pin(link, pinOf(ifindex));
@@ -168,6 +175,7 @@ export function openXdp(native: Native, directory: string, load: () => number): 
   return {
     running: () => running,
     follow(roles, network, mode, refused, changed) {
+      mkdirSync(directory, { recursive: true });
       const choices = xdpChoices(roles, network, mode, refused);
       const asked = [...choices].filter(([, { wanted }]) => wanted).map(([ifindex]) => ifindex);
       const fd = asked.length > 0 ? program() : undefined;

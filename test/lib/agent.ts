@@ -47,11 +47,17 @@ export function agentArguments(lab: Lab, node: NodeName): string[] {
 /** Where an agent takes its objects from: a directory of manifests, or the API server that a kubeconfig names. */
 export type AgentSource = string | { readonly kubeconfig: string };
 
-/** Starts an agent and resolves when it serves. */
-export async function startAgent(lab: Lab, node: NodeName, source: AgentSource, more: readonly string[] = []): Promise<Agent> {
+/** Starts an agent and resolves when it serves. version: the main file of another version. */
+export async function startAgent(
+  lab: Lab,
+  node: NodeName,
+  source: AgentSource,
+  more: readonly string[] = [],
+  version: string = main,
+): Promise<Agent> {
   const from = typeof source === 'string' ? ['--manifests', source] : ['--kubeconfig', source.kubeconfig];
   const words = ['agent', ...from, '--hostname-override', nodeObjects[node], ...agentArguments(lab, node), ...more];
-  return watchAgent(lab.start(node, process.execPath, ['--disable-warning=ExperimentalWarning', main, ...words]));
+  return watchAgent(lab.start(node, process.execPath, ['--disable-warning=ExperimentalWarning', version, ...words]));
 }
 
 /** Reads what a process logs that became, or will become, an agent; resolves when it serves. */

@@ -34,6 +34,8 @@ export interface LoadReport {
   readonly lastError: string;
   /** The sum of all that must be 0. */
   readonly failures: number;
+  /** In the final line: the seconds of the first line that had failures, which tells what was going on. */
+  readonly failedAt?: number;
 }
 
 export interface Load {
@@ -82,7 +84,7 @@ export async function startLoad(
     async end() {
       if (child.exitCode === null) child.kill('SIGTERM');
       await gone;
-      return lines.at(-1)!;
+      return { ...lines.at(-1)!, failedAt: lines.find(({ failures }) => failures > 0)?.seconds };
     },
   };
 }

@@ -8,7 +8,7 @@ import { loadNative } from '../../control/kernel/addon.ts';
 import { openDeviceHooks } from '../../control/kernel/attach.ts';
 import { attachSocketPrograms, SOCKET_PROGRAMS } from '../../control/kernel/cgroup.ts';
 import { openLedger } from '../../control/kernel/ledger.ts';
-import { pinsOf } from '../../control/kernel/pins.ts';
+import { pinsOf, shapeOf } from '../../control/kernel/pins.ts';
 import { objectPath } from '../../control/kernel/preconditions.ts';
 import { AF_BOTH, destroyRequest, ESTABLISHED, IPPROTO_UDP, socketsIn, socketsRequest } from '../../control/kernel/sockdiag.ts';
 import { reservePorts } from '../../control/kernel/sysctl.ts';
@@ -71,7 +71,7 @@ function attempts({ pins, ifindex, cgroup, state }: Prepared): Record<Request, (
     if (descriptor === undefined) throw new Error(`${pins}/${name} is not there`);
     return descriptor;
   };
-  const own = pinsOf(`${pins}/own`, {});
+  const own = pinsOf(`${pins}/own`, shapeOf({}), 1);
   mkdirSync(state, { recursive: true });
   const ledger = openLedger(state);
   return {
