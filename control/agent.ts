@@ -18,7 +18,7 @@ const VERIFY_MS = 300_000;
 
 export interface AgentParts {
   readonly config: Pick<Config, 'nodeName' | 'serviceCIDRs' | 'serviceProxyName' | 'detectLocal' | 'nodePortAddresses'> &
-    Partial<Pick<Config, 'externalIPs' | 'sourceRangesEverywhere'>> &
+    Partial<Pick<Config, 'bindAddress' | 'externalIPs' | 'sourceRangesEverywhere'>> &
     Pace;
   readonly source: Source;
   /** What the devices say now. */
@@ -141,7 +141,7 @@ export function openAgent(parts: AgentParts): Agent {
       verify(model);
       whole = true;
     }
-    model = buildModel(objects, nodeFacts(objects, config.nodeName, parts.addresses()), config, model);
+    model = buildModel(objects, nodeFacts(objects, config.nodeName, parts.addresses(), config.bindAddress), config, model);
     changed = union(changed, changedIn(model));
     const synced = sync(maps, state, model, config);
     if (synced.written > 0) written = synced.written;

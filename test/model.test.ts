@@ -589,6 +589,10 @@ describe('what is known of the node', () => {
     const facts = nodeFacts(objectsOf(node('here', ['10.5.0.1'], 'east')), 'here', devices);
     assert.deepEqual([facts.primaryAddresses, facts.zone], [['10.5.0.1'], 'east']);
   });
+  it('a bindAddress is the node’s address of its family (14.1)', () => {
+    const facts = nodeFacts(objectsOf(node('here', ['10.5.0.1', 'fd00:5::1'])), 'here', devices, 'fd00:7::7');
+    assert.deepEqual([...facts.primaryAddresses].sort(), ['10.5.0.1', 'fd00:7::7']);
+  });
   it('without one they are those of the default route, the zone is unknown, and a Problem says so', () => {
     const objects = objectsOf(node('there', ['10.5.0.2'], 'east'));
     const facts = nodeFacts(objects, 'here', devices);

@@ -36,15 +36,15 @@ function firstOfFamily(addresses: readonly Address[]): Address[] {
 
 /**
  * Facts of the node called `name`. Its Node object decides the primary addresses; without one, or while it has none, they are
- * those of the default-route devices and the zone is unknown.
+ * those of the default-route devices and the zone is unknown. kube-proxy: `bindAddress`, where it is one, stands before both in its family.
  */
-export function nodeFacts(objects: Objects, name: string, devices: DeviceAddresses): NodeFacts {
+export function nodeFacts(objects: Objects, name: string, devices: DeviceAddresses, bindAddress?: Address): NodeFacts {
   const node = objects.nodes.get(name);
   const own = node !== undefined && node.addresses.length > 0 ? node.addresses : devices.defaultRouteAddresses;
   return {
     name,
     zone: node?.zone,
-    primaryAddresses: firstOfFamily(own),
+    primaryAddresses: firstOfFamily(bindAddress === undefined ? own : [bindAddress, ...own]),
     localAddresses: devices.localAddresses,
     podCIDRs: node?.podCIDRs ?? [],
   };
