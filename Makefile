@@ -27,6 +27,7 @@ nftables        tests: likewise
 ethtool         tests: offloads on and off
 tcpdump         tests: what was on the wire when one fails
 procps          tests: sysctl
+curl            tests: health pages, asked as a load balancer asks
 util-linux      tests: nsenter, mount
 libcap2-bin     tests: capsh, which runs a program with some capabilities
 endef
@@ -57,6 +58,7 @@ BENCH_OBJECTS := $(patsubst bench/bpf/%.bpf.c,build/bench/%.o,$(wildcard bench/b
 PEERS := $(patsubst test/lib/%.c,build/%,$(filter-out %.bpf.c,$(wildcard test/lib/*.c)))
 PASS := build/test/pass.o
 TESTS ?= test/**/*.test.ts
+E2E ?= $(wildcard test/e2e/*.test.ts test/e2e/*.slow.ts)
 KERNELS ?= 5.10 6.1 6.12
 
 BPF_CFLAGS := -g -O2 -target bpf -mcpu=v3 -Wall -Wextra -Werror -Wno-unused-parameter -I/usr/include/$(MACHINE)-linux-gnu
@@ -173,6 +175,10 @@ check: build ## types, format and lint, and that layout.gen.ts is what bpf/abi.h
 .PHONY: test
 test: check components ## every test; as root also those on real packets. One file: make test TESTS=test/maps.test.ts
 	@$(NODE) --test --test-concurrency=1 --test-reporter=spec '$(TESTS)'
+
+.PHONY: e2e
+e2e: build components ## as root: Services, DNS and faults against the real control plane, a table of scenarios at the end
+	@$(NODE) test/e2e/run.ts $(E2E)
 
 .PHONY: test-kernels
 test-kernels: build kernel-packages build/verify ## the datapath on older kernels, as root, emulated: KERNELS="5.10 6.1 6.12"; minutes each

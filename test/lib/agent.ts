@@ -32,16 +32,14 @@ export interface Agent {
   end(signal: 'SIGTERM' | 'SIGKILL'): Promise<void>;
 }
 
+/** Where the agent of a node keeps its socket and its snapshot. */
+export function stateDirectory(lab: Lab, node: NodeName): string {
+  return join(lab.directory, `state-${node}`);
+}
+
 /** The words of one run of the command line on a node. */
 export function agentArguments(lab: Lab, node: NodeName): string[] {
-  return [
-    '--pin-directory',
-    lab.pinDirectory(node),
-    '--state-directory',
-    join(lab.directory, `state-${node}`),
-    '--cgroup-root',
-    lab.cgroup(node),
-  ];
+  return ['--pin-directory', lab.pinDirectory(node), '--state-directory', stateDirectory(lab, node), '--cgroup-root', lab.cgroup(node)];
 }
 
 /** Where an agent takes its objects from: a directory of manifests, or the API server that a kubeconfig names. */

@@ -2,12 +2,16 @@
 // state: what the maps of a node hold must be what the API server's objects mean there, compiled from nothing.
 import assert from 'node:assert/strict';
 import { setTimeout as pause } from 'node:timers/promises';
-import { memoryMaps } from '../../control/kernel/maps.ts';
+import { isAgentStatus } from '../../control/agent/status.ts';
+import { type Maps, memoryMaps } from '../../control/kernel/maps.ts';
 import { buildModel } from '../../control/model/build.ts';
 import { nodeFacts } from '../../control/model/node.ts';
+import { socketPath } from '../../control/observe/paths.ts';
+import { ask } from '../../control/observe/protocol.ts';
+import type { KubeStatus } from '../../control/source/kube/kube.ts';
 import type { Objects } from '../../control/source/objects.ts';
 import { adopt, sync } from '../../control/sync.ts';
-import { type Agent, pinnedMaps, startAgent } from './agent.ts';
+import { type Agent, pinnedMaps, startAgent, stateDirectory } from './agent.ts';
 import { type ControlPlane, makeServiceAccount, startControlPlane } from './control-plane.ts';
 import type { KubeClient } from './kube-client.ts';
 import { type Kubelet, openKubelet, registerNode } from './kubelet.ts';
@@ -64,6 +68,10 @@ export interface Cluster {
   /** By node; whoever restarts one puts it here. */
   readonly agents: Map<NodeName, Agent>;
   startAgent(node: NodeName, flags?: readonly string[]): Promise<Agent>;
+  /** The maps that the agents of a node pinned, opened once. */
+  maps(node: NodeName): Maps;
+  /** How the agent of a node follows the API server. */
+  following(node: NodeName): Promise<KubeStatus>;
   /** Resolves when every node's maps hold exactly what the API server's objects mean; rejects with the difference. */
   settled(timeoutMs?: number): Promise<void>;
   close(): Promise<void>;
@@ -79,6 +87,7 @@ export async function openCluster(lane: Lane = plainLane): Promise<Cluster> {
     await Promise.all([serveAll(lab), ...nodeNames.map((node) => registerNode(client, node, zones[node]))]);
     const kubeconfig = await plane.kubeconfig(account);
     const agents = new Map<NodeName, Agent>();
+    const maps = new Map<NodeName, Maps>();
     const mapSize = Object.entries(sizes)
       .map((size) => size.join('='))
       .join(',');
@@ -90,20 +99,30 @@ export async function openCluster(lane: Lane = plainLane): Promise<Cluster> {
         agents.set(node, agent);
         return agent;
       },
+      async following(node) {
+        const status = await ask(socketPath(stateDirectory(lab, node)), { ask: 'status' });
+        if (!isAgentStatus(status) || status.source.apiServer === null) throw new Error(`${node} follows no API server`);
+        return status.source.apiServer;
+      },
+      maps(node) {
+        const open = maps.get(node) ?? pinnedMaps(lab, node);
+        maps.set(node, open);
+        return open;
+      },
       async settled(timeoutMs = 10_000) {
         const end = performance.now() + timeoutMs;
-        for (;;) {
+        for (let wait = 20; ; wait = Math.min(2 * wait, 250)) {
           const objects = await readCluster(client);
-          const differing = nodeNames.filter((node) => meaning(pinnedMaps(lab, node)) !== meaningOf(objects, node));
+          const differing = nodeNames.filter((node) => meaning(cluster.maps(node)) !== meaningOf(objects, node));
           if (differing.length === 0) return;
           if (performance.now() > end)
             for (const node of differing)
               assert.equal(
-                meaning(pinnedMaps(lab, node)),
+                meaning(cluster.maps(node)),
                 meaningOf(objects, node),
                 `${node} does not hold what the API server's objects mean`,
               );
-          await pause(20);
+          await pause(wait);
         }
       },
       async close() {

@@ -2,7 +2,7 @@
 // silence or refusal are asked only after the maps hold what the objects mean, for before that they would pass for nothing.
 import assert from 'node:assert/strict';
 import { setTimeout as pause } from 'node:timers/promises';
-import { pinnedMaps, verdictCounts, verdictsBetween } from './agent.ts';
+import { verdictCounts, verdictsBetween } from './agent.ts';
 import type { Cluster } from './cluster.ts';
 import type { FlowProtocol, VerdictName } from './flow.ts';
 import type { Stored } from './kube-client.ts';
@@ -110,7 +110,7 @@ function stateOf({ ready, serving, terminating }: Conditions): EndpointState {
 }
 
 async function counts(cluster: Cluster): Promise<Map<VerdictName, number>[]> {
-  return nodeNames.map((node) => verdictCounts(pinnedMaps(cluster.lab, node)));
+  return nodeNames.map((node) => verdictCounts(cluster.maps(node)));
 }
 
 /** Plays a scenario in a namespace of its own and removes what it made; the signal ends what waits. Rejects where something was not as it says. */
