@@ -40,6 +40,17 @@ test('a row is one sentence: no two have one title', () => {
   );
 });
 
+// Section 15 is about agents that follow each other, not about packets.
+// Section 15 is about agents and proxies that follow each other, not about packets.
+test('every row of docs/semantics.md that a flow is about is there', () => {
+  const text = readFileSync(new URL('../docs/semantics.md', import.meta.url), 'utf8');
+  const there = new Set([...text.matchAll(/^(?:\| |### )(\d+\.\d+) /gm)].map(([, row]) => row));
+  assert.deepEqual(
+    [...new Set(flows.flatMap(({ rows }) => rows.split(', ')))].filter((row) => !there.has(row) && !row.startsWith('15.')),
+    [],
+  );
+});
+
 test('the tables cover 0.1, 0.2 and 0.3 in both families and both protocols', () => {
   for (const row of ['0.1', '0.2', '0.3'])
     for (const family of [4, 6])

@@ -7,7 +7,7 @@ import { after, before, describe, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { ClientKind } from '../control/abi/layout.gen.ts';
 import type { Maps } from '../control/kernel/maps.ts';
-import { pinnedMaps, startAgent, verdictCounts, verdictsBetween } from './lib/agent.ts';
+import { type Agent, pinnedMaps, startAgent, verdictCounts, verdictsBetween } from './lib/agent.ts';
 import { type FlowProtocol, parseDestination, wordsOf } from './lib/flow.ts';
 import { type Lab, openLab } from './lib/netns.ts';
 import { endpoint, type Raw, service, serviceCIDR, slice } from './lib/objects.ts';
@@ -148,6 +148,7 @@ describe('over the manifests of the flow tables', () => {
 
 describe('Services that come, empty and go', () => {
   let directory: string;
+  let agent: Agent;
   const VIP = '203.0.113.7';
   const put = (name: string, ...objects: readonly Raw[]) => {
     const path = join(directory, name);
@@ -181,7 +182,7 @@ describe('Services that come, empty and go', () => {
     await serveAll(lab);
     directory = join(lab.directory, 'manifests');
     mkdirSync(directory);
-    await startAgent(lab, 'nodeA', directory, ['--xdp', 'off']);
+    agent = await startAgent(lab, 'nodeA', directory, ['--xdp', 'off']);
     maps = pinnedMaps(lab, 'nodeA');
   });
   after(() => lab.close());
@@ -207,6 +208,12 @@ describe('Services that come, empty and go', () => {
     put('dns.json', service('dns', spec), slices('a1'));
     await until('one is there again', () => maps.frontends4.get(key)?.cluster.count === 1);
     assert.equal((await query(key.address)).name, 'a1', 'empty and not empty');
+
+    await agent.end('SIGKILL');
+    put('dns.json', service('dns', spec), slices('a2'));
+    assert.equal((await query(key.address)).name, 'a1', 'nobody knows better while no agent runs');
+    agent = await startAgent(lab, 'nodeA', directory, ['--xdp', 'off']);
+    assert.equal((await query(key.address)).name, 'a2', 'what changed while it was away counts from its first turn');
 
     rmSync(join(directory, 'dns.json'));
     await until('the Service is gone', () => maps.frontends4.get(key) === undefined);
