@@ -85,6 +85,10 @@ async function measureAlone({ big, small, rounds, changes, paced }: Plan): Promi
       found.small.flatMap((one) => one.changesMs),
       small,
     ),
+    row(
+      'all maps read and compared, nothing to write',
+      found.big.map((one) => one.wholeMs),
+    ),
     row(`${rate}, median`, first!.pacedMs, { goal: { ms: 20 } }),
     row(`${rate}, 99th of 100`, first!.pacedMs, { quantile: 0.99, goal: { ms: 250 } }),
     row('anonymous memory, objects and agent, after the changes', [], {

@@ -17,6 +17,7 @@ import { objectPath } from '../../control/kernel/preconditions.ts';
 import type { Source } from '../../control/source/objects.ts';
 import { parseObjects } from '../../control/source/parse.ts';
 import { objectStore } from '../../control/source/store.ts';
+import { adopt, sync } from '../../control/sync.ts';
 import { addressesOf, type Raw, type Size, serviceObject, sliceObject } from './cluster.ts';
 import { anonymousMiB } from './process.ts';
 
@@ -28,6 +29,8 @@ export interface Found {
   readonly changesMs: readonly number[];
   /** The same at a pace, from when the event was due. */
   readonly pacedMs: readonly number[];
+  /** Reading the maps anew and comparing all of them with the Model, as the agent does every five minutes. */
+  readonly wholeMs: number;
   readonly anonymousMiB: number;
   /** Of the kernel's maps; 0 for those in memory. */
   readonly mapsMiB: number;
@@ -130,8 +133,13 @@ async function run(size: Size, kind: string, changes: number, paced: { perSecond
     if (early > 0) await pause(Math.ceil(early));
     pacedMs.push(await change(due));
   }
+  const rss = anonymousMiB(process.pid);
+  const looked = performance.now();
+  const { written } = sync(maps, adopt(maps), agent.model()!, config);
+  const wholeMs = performance.now() - looked;
+  if (written !== 0) throw new Error(`the maps differed from the Model in ${written} entries`);
   agent.close();
-  return { fromNothingMs, fromNothingCpuMs: (user + system) / 1000, changesMs, pacedMs, anonymousMiB: anonymousMiB(process.pid), mapsMiB };
+  return { fromNothingMs, fromNothingCpuMs: (user + system) / 1000, changesMs, pacedMs, wholeMs, anonymousMiB: rss, mapsMiB };
 }
 
 const { values } = parseArgs({
