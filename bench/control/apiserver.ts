@@ -142,6 +142,9 @@ async function measureIn(lab: Lab, plan: Plan, say: (text: string) => void, clos
       await lab.run('nodeA', program, ['cleanup', ...words.slice(words.indexOf('--pin-directory'), words.indexOf('--cgroup-root'))], {
         timeoutMs: 60_000,
       });
+      // The kernel lets go of the programs a moment after their last pin.
+      const { addresses, port } = all('b1');
+      await onA.waitFor({ addresses, port });
     }
     const at = now();
     agent = startAgent();

@@ -4,11 +4,11 @@
 import { connect } from 'node:net';
 import { setTimeout as pause } from 'node:timers/promises';
 
-/** Wait until `backend` answers at all of them. */
+/** Wait until `backend` answers at all of them; without one, until nobody does. */
 export interface Question {
   readonly addresses: readonly string[];
   readonly port: number;
-  readonly backend: string;
+  readonly backend?: string;
 }
 
 export interface Answer {
