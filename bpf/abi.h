@@ -94,6 +94,23 @@ struct {
 	__type(value, struct verdict_count);
 } verdicts SEC(".maps");
 
+/* What became of those that asked for a Service port: by the verdict on a new flow's first packet, or on a socket's call. */
+struct service_count {
+	__u64 flows; /* given a backend; again where a first packet is sent again before anybody answered */
+	__u64 no_endpoints; /* REJECT_NO_ENDPOINTS */
+	__u64 no_local_backend; /* DROP_NO_LOCAL_BACKEND */
+	__u64 source_range; /* DROP_SOURCE_RANGE */
+	__u64 others; /* any other drop */
+};
+
+/* Made by the first who asks, deleted by the agent when no frontend has the id. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 65536);
+	__type(key, __u32); /* frontend.id */
+	__type(value, struct service_count);
+} service_counts SEC(".maps");
+
 /* ---- what the control plane says -------------------------------------------------------------------------------- */
 
 /* A run of slots. For a Maglev table count is its prime size. count 0: none. */

@@ -478,8 +478,12 @@ static __always_inline enum verdict decide(ctx_t *ctx, struct scratch *scratch, 
 	/* A client that uses the port of a flow of ours again stays ours: who comes after us knows nothing of how that one ended */
 	if (found && s->flags & SETTING_YIELD && !flow)
 		return p->tuple.protocol == IPPROTO_TCP && !opens(p) ? PASS_NO_FLOW : PASS_YIELDED;
-	if (found)
-		return start_flow(ctx, scratch, client_of(p, s, hook, family), s, hook, family);
+	if (found) {
+		enum verdict verdict = start_flow(ctx, scratch, client_of(p, s, hook, family), s, hook, family);
+
+		count_service(scratch->frontend.id, verdict);
+		return verdict;
+	}
 	if (!(address_flags & ADDRESS_CLUSTER_IP))
 		return PASS_NOT_OURS; /* never touch the other ports of external addresses: they are not ours (0.3) */
 	if (p->tuple.protocol == IPPROTO_TCP && !opens(p))

@@ -205,15 +205,19 @@ static __always_inline enum verdict translate(call_t *call, const enum hook hook
 		/* Only to a VIP that the node has itself is the source sure: the VIP (7.2) */
 		if (!node || !(address_flags & ADDRESS_NODE))
 			return PASS_ABSTAIN;
-		if (!(frontend.flags & FRONTEND_SELF_ALLOWED) && !lookup_source_range(frontend.id, &to.address, family))
+		if (!(frontend.flags & FRONTEND_SELF_ALLOWED) && !lookup_source_range(frontend.id, &to.address, family)) {
+			count_service(frontend.id, DROP_SOURCE_RANGE);
 			return DROP_SOURCE_RANGE;
+		}
 	}
 
 	verdict = choose_slice(&frontend, node ? CLIENT_NODE : CLIENT_POD, &slice, &table);
 	if (verdict == DROP_NO_LOCAL_BACKEND) /* a drop is silence, a refused call is not: the packet path keeps silent */
 		return PASS_ABSTAIN;
-	if (verdict != VERDICT_CONTINUE)
+	if (verdict != VERDICT_CONTINUE) {
+		count_service(frontend.id, verdict);
 		return verdict;
+	}
 
 	if (hook != HOOK_SENDMSG || !recall_choice(&key, &backend, family)) {
 		struct affinity_key client = { .frontend = frontend.id, .kind = CLIENT_NETNS };
@@ -238,6 +242,7 @@ static __always_inline enum verdict translate(call_t *call, const enum hook hook
 		/* Without it a UDP answer would show the backend as its sender, and the process would not take it */
 		if (bpf_map_update_elem(&socket_flows, &key, &flow, BPF_ANY) && to.protocol == IPPROTO_UDP)
 			return DROP_TABLE_FULL;
+		count_service(frontend.id, TRANSLATE_SOCKET);
 	}
 	point_to(call, &backend.address, backend.port, family, socket6);
 	return TRANSLATE_SOCKET;

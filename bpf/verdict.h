@@ -18,6 +18,37 @@ static __always_inline void count_verdict(enum verdict verdict, const enum hook 
 }
 
 /*
+ * Counts at the Service port what became of one that asked for it. Once a flow, so that an atomic is not dear.
+ * verifier: a global function is checked once, not with every state of its callers; kernel 5.10: it may only get numbers.
+ */
+__noinline int count_service(__u32 frontend, __u32 verdict)
+{
+	struct service_count *count = bpf_map_lookup_elem(&service_counts, &frontend);
+
+	if (verdict < TRANSLATE_REQUEST || verdict > REJECT_NO_ENDPOINTS) /* another hook's to finish, or no matter of the Service's */
+		return 0;
+	if (!count) {
+		struct service_count none = {};
+
+		bpf_map_update_elem(&service_counts, &frontend, &none, BPF_NOEXIST);
+		count = bpf_map_lookup_elem(&service_counts, &frontend);
+		if (!count)
+			return 0;
+	}
+	if (verdict < DROP_NO_LOCAL_BACKEND)
+		__sync_fetch_and_add(&count->flows, 1);
+	else if (verdict == REJECT_NO_ENDPOINTS)
+		__sync_fetch_and_add(&count->no_endpoints, 1);
+	else if (verdict == DROP_NO_LOCAL_BACKEND)
+		__sync_fetch_and_add(&count->no_local_backend, 1);
+	else if (verdict == DROP_SOURCE_RANGE)
+		__sync_fetch_and_add(&count->source_range, 1);
+	else
+		__sync_fetch_and_add(&count->others, 1);
+	return 0;
+}
+
+/*
  * The action of a verdict, given the hook's own words for the three things that can happen to a packet. sent: what the stage
  * that sent it was told by the kernel.
  */

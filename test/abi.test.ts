@@ -90,6 +90,9 @@ const GOLDEN: Record<string, () => Uint8Array> = {
   next_hop6: golden(layout.NextHop6, { ...nextHop, address: 'fe80::2', source: 'fd00::1' }),
   affinity_key: golden(layout.AffinityKey, { frontend: 9, kind: ClientKind.CLIENT_ADDRESS, client: '192.0.2.7' }),
   affinity: golden(layout.Affinity, { backend: 1, generation: 2, seen: 3 }),
+  service_count: golden(layout.ServiceCount, {
+    ...{ flows: 0x0102030405060708n, no_endpoints: 2n, no_local_backend: 3n, source_range: 4n, others: 5n },
+  }),
   socket_key: golden(layout.SocketKey, {
     ...{ cookie: 0x0102030405060708n, address: '10.96.0.1', port: 443, protocol: 17, direction: SocketDirection.SOCKET_REPLY },
   }),

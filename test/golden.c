@@ -72,6 +72,7 @@ int main(void)
 	      .source = ip6("fd00::1"));
 	PRINT(affinity_key, .frontend = 9, .kind = CLIENT_ADDRESS, .client = ip6("::ffff:192.0.2.7"));
 	PRINT(affinity, .backend = 1, .generation = 2, .seen = 3);
+	PRINT(service_count, .flows = 0x0102030405060708, .no_endpoints = 2, .no_local_backend = 3, .source_range = 4, .others = 5);
 	PRINT(socket_key, .cookie = 0x0102030405060708, .address = ip6("::ffff:10.96.0.1"), .port = htons(443), .protocol = 17,
 	      .direction = SOCKET_REPLY);
 	PRINT(socket_flow, .address = ip6("2001:db8::2"), .port = htons(53), .frontend = 1, .backend = 2, .generation = 3, .seen = 4);

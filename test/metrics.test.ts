@@ -16,6 +16,7 @@ import type { Model } from '../control/model/model.ts';
 import { metricsPages, openRegistry } from '../control/observe/metrics.ts';
 import { byService, type NodeView, openNodeMetrics } from '../control/observe/node-metrics.ts';
 import { openProxyMetrics, type ProxyView } from '../control/observe/proxy-metrics.ts';
+import { openServiceCounts } from '../control/observe/service-counts.ts';
 import { readExposition, type Sample } from './lib/exposition.ts';
 import { endpoint, node, objectsOf, type Raw, service, slice } from './lib/objects.ts';
 
@@ -52,6 +53,7 @@ function nodeMetrics(registry: Registry, more: Partial<NodeView> = {}) {
     maps: () => maps,
     fill: async () => new Map([['flows4', { entries: 5, maxEntries: 8 }]]),
     flows: () => undefined,
+    services: () => undefined,
     snatPorts: () => undefined,
     serviceOf: () => undefined,
     resources: () => [{ resource: 'services', connected: true, reconnects: 2, relists: 1, errors: 3 }],
@@ -276,6 +278,33 @@ describe('our own metrics', () => {
       ],
     );
     assert.deepEqual([...byService(new Map([[4, 1]]), (id) => names.get(id), 2)], [['c/db', 1]]);
+  });
+
+  it('new flows and drops are summed by Service, never fall, and go with their Service', async () => {
+    const { service_counts: map } = memoryMaps({ flows4: 8, flows6: 8, new_flows4: 8, new_flows6: 8, slots: 64 });
+    const names = new Map([
+      [1, 'a/web'],
+      [2, 'a/web'],
+      [3, 'b/dns'],
+      [4, 'c/db'],
+    ]);
+    const counts = openServiceCounts(map, (id) => names.get(id), 2);
+    const put = (id: number, flows: number, noEndpoints = 0) =>
+      map.set(id, { flows: BigInt(flows), no_endpoints: BigInt(noEndpoints), no_local_backend: 0n, source_range: 0n, others: 0n });
+    const read = async () =>
+      Object.fromEntries([...(await counts.read())].map(([key, { flows, REJECT_NO_ENDPOINTS }]) => [key, [flows, REJECT_NO_ENDPOINTS]]));
+    put(1, 5);
+    put(2, 2, 1);
+    put(3, 7);
+    assert.deepEqual(await read(), { '': [0, 0], 'a/web': [7, 1], 'b/dns': [7, 0] });
+    put(1, 6);
+    put(4, 100);
+    assert.deepEqual(await read(), { '': [100, 0], 'a/web': [8, 1], 'b/dns': [7, 0] }, 'no third name');
+    names.delete(3);
+    assert.deepEqual(await read(), { '': [100, 0], 'a/web': [8, 1] });
+    assert.equal(map.get(3), undefined, 'nobody has the id any more');
+    put(4, 103);
+    assert.deepEqual(await read(), { '': [100, 0], 'a/web': [8, 1], 'c/db': [3, 0] }, 'what was counted under no name stays there');
   });
 
   it('a sweep over the flows counts requests by frontend and masquerades by backend', () => {

@@ -146,6 +146,37 @@ describe('an agent that is asked', () => {
     assert.equal((await rejected()) - before, 1);
   });
 
+  it('new flows and drops are counted at their Service, at whatever hook', async () => {
+    const counts = async () => {
+      const families = readExposition((await ask('nodeA', 'http://127.0.0.1:10249/metrics')).body);
+      const of = (name: string, service: string) =>
+        families
+          .get(name)!
+          .samples.filter(({ labels }) => labels.service === service)
+          .reduce((sum, { value }) => sum + value, 0);
+      return [
+        of('sluice_service_new_flows_total', 'web'),
+        of('sluice_service_drops_total', 'web'),
+        of('sluice_service_drops_total', 'idle'),
+      ];
+    };
+    const idle = service('lab/idle', { clusterIP: '10.96.0.12' });
+    const seen = agent.lines.length;
+    write(web(), pods(4, true), pods(6, true), ...nodes(), idle, slice('lab/idle', 'idle-1', []));
+    await agent.said('applied', seen);
+    const before = await counts();
+    // A pod's call at the socket hook, one through the NIC to the node port, and one to a Service without endpoints.
+    await ask('clientA', 'http://10.96.0.10/');
+    await ask('outside', url(30_080, '/'));
+    assert.equal((await ask('clientA', 'http://10.96.0.12/')).code, 0);
+    const after = await counts();
+    assert.deepEqual(
+      after.map((count, index) => count - before[index]!),
+      [2, 0, 1],
+    );
+    all();
+  });
+
   it('/healthz is red on a node that the autoscaler takes away, /livez is not (12.3, 12.4)', async () => {
     all(true, { taints: [{ key: 'ToBeDeletedByClusterAutoscaler', effect: 'NoSchedule' }] });
     const answer = await until(503, 'outside', url(10_256, '/healthz'));

@@ -147,6 +147,35 @@ export const VerdictCount: Codec<VerdictCount> = {
   },
 };
 
+/** struct service_count, 40 bytes */
+export interface ServiceCount {
+  readonly flows: bigint;
+  readonly no_endpoints: bigint;
+  readonly no_local_backend: bigint;
+  readonly source_range: bigint;
+  readonly others: bigint;
+}
+
+export const ServiceCount: Codec<ServiceCount> = {
+  size: 40,
+  encode(value, view, at) {
+    u64.encode(value.flows, view, at);
+    u64.encode(value.no_endpoints, view, at + 8);
+    u64.encode(value.no_local_backend, view, at + 16);
+    u64.encode(value.source_range, view, at + 24);
+    u64.encode(value.others, view, at + 32);
+  },
+  decode(view, at) {
+    return {
+      flows: u64.decode(view, at),
+      no_endpoints: u64.decode(view, at + 8),
+      no_local_backend: u64.decode(view, at + 16),
+      source_range: u64.decode(view, at + 24),
+      others: u64.decode(view, at + 32),
+    };
+  },
+};
+
 /** struct frontend_key4, 8 bytes */
 export interface FrontendKey4 {
   readonly address: Address;
@@ -955,6 +984,7 @@ export const Features: Codec<Features> = {
 /** Every map of the page: kernel type and flags, codecs, and the default of max_entries. */
 export const MAPS = {
   verdicts: { name: 'verdicts', type: 6, flags: 0, perCpu: true, key: u32, value: VerdictCount, maxEntries: 35 },
+  service_counts: { name: 'service_counts', type: 1, flags: 0, perCpu: false, key: u32, value: ServiceCount, maxEntries: 65536 },
   frontends4: { name: 'frontends4', type: 1, flags: 0, perCpu: false, key: FrontendKey4, value: Frontend, maxEntries: 131072 },
   frontends6: { name: 'frontends6', type: 1, flags: 0, perCpu: false, key: FrontendKey6, value: Frontend, maxEntries: 131072 },
   slots: { name: 'slots', type: 2, flags: 1024, perCpu: false, key: u32, value: u32, maxEntries: 4194304 },
@@ -982,12 +1012,13 @@ export const MAPS = {
 export type MapName = keyof typeof MAPS;
 
 /** Names this layout: maps of another fingerprint hold other bytes. Sizes of maps are not part of it. */
-export const LAYOUT_FINGERPRINT = '7765b77d86847b7a';
+export const LAYOUT_FINGERPRINT = '80cadffc5cbdb745';
 
 /** This layout in words, for a version that has another: where each field lies, and what the numbers are called. */
 export const LAYOUT: Layout = {
   structs: {
     verdict_count: { size: 72, fields: { packets: [0, 'u64*9'] } },
+    service_count: { size: 40, fields: { flows: [0, 'u64'], no_endpoints: [8, 'u64'], no_local_backend: [16, 'u64'], source_range: [24, 'u64'], others: [32, 'u64'] } },
     frontend_key4: { size: 8, fields: { address: [0, 'addr4'], port: [4, 'be16'], protocol: [6, 'u8'] } },
     slice: { size: 8, fields: { first: [0, 'u32'], count: [4, 'u32'] } },
     frontend: { size: 48, fields: { id: [0, 'u32'], flags: [4, 'u32'], cluster: [8, 'slice'], local: [16, 'slice'], cluster_table: [24, 'slice'], local_table: [32, 'slice'], affinity_seconds: [40, 'u32'], check: [44, 'u32'] } },
@@ -1015,6 +1046,7 @@ export const LAYOUT: Layout = {
   },
   maps: {
     verdicts: { key: 'u32', value: 'verdict_count' },
+    service_counts: { key: 'u32', value: 'service_count' },
     frontends4: { key: 'frontend_key4', value: 'frontend' },
     frontends6: { key: 'frontend_key6', value: 'frontend' },
     slots: { key: 'u32', value: 'u32' },

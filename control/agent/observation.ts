@@ -16,6 +16,7 @@ import type { Log } from '../observe/log.ts';
 import { metricsPages, openRegistry } from '../observe/metrics.ts';
 import { openNodeMetrics } from '../observe/node-metrics.ts';
 import { type MeasuredSlice, openProxyMetrics } from '../observe/proxy-metrics.ts';
+import { openServiceCounts, type ServiceCounts } from '../observe/service-counts.ts';
 import type { Objects, Source } from '../source/objects.ts';
 import { openFill } from './fill.ts';
 import type { ChosenSource } from './source.ts';
@@ -92,6 +93,8 @@ export async function openObservation({ config, chosen, log, version, startedAt 
   let upkeep: Upkeep | undefined;
   let updatedAt: number | undefined;
   let last: Applied | undefined;
+  let serviceCounts: ServiceCounts | undefined;
+  let services: ReturnType<ServiceCounts['read']> | undefined;
   const onProblems = () => agent?.problemsChanged();
 
   const health = (): Health => ({
@@ -136,6 +139,13 @@ export async function openObservation({ config, chosen, log, version, startedAt 
     maps: () => datapath?.maps,
     fill: fill.maps,
     flows: () => upkeep?.flows(),
+    // Two metrics of one scrape: one look.
+    services() {
+      services ??= serviceCounts?.read().finally(() => {
+        services = undefined;
+      });
+      return services;
+    },
     snatPorts: fill.snatPorts,
     serviceOf: (frontend) => agent?.serviceOf(frontend),
     // One that this server does not have is missed by nobody.
@@ -172,6 +182,7 @@ export async function openObservation({ config, chosen, log, version, startedAt 
     follow(givenAgent, givenDatapath) {
       agent = givenAgent;
       datapath = givenDatapath;
+      serviceCounts = openServiceCounts(givenDatapath.maps.service_counts, givenAgent.serviceOf);
     },
     applied(applied) {
       updatedAt = Date.now();

@@ -7,6 +7,7 @@ import type { Maps } from '../kernel/maps.ts';
 import type { FlowCounts } from '../kernel/tally.ts';
 import type { Model, ModelService, Problem } from '../model/model.ts';
 import type { EventCounts } from './events.ts';
+import type { OutcomeCounts } from './service-counts.ts';
 
 export interface MapFill {
   readonly entries: number;
@@ -41,6 +42,8 @@ export interface NodeView {
   readonly maps: () => Pick<Maps, 'verdicts'> | undefined;
   readonly fill: () => Promise<ReadonlyMap<string, MapFill>>;
   readonly flows: () => FlowCounts | undefined;
+  /** By `namespace/name`; the empty name is all that have none of their own here. Undefined: not there yet. */
+  readonly services: () => Promise<ReadonlyMap<string, Readonly<OutcomeCounts>>> | undefined;
   /** Ports that a masquerade may use. */
   readonly snatPorts: () => number | undefined;
   /** The Service behind a frontend id, `namespace/name`. */
@@ -190,6 +193,32 @@ export function openNodeMetrics(registry: Registry, view: NodeView): void {
       for (const [key, count] of byService(view.flows()?.byFrontend ?? new Map(), view.serviceOf)) {
         const [namespace = '', service = ''] = key.split('/');
         this.set({ namespace, service }, count);
+      }
+    },
+  });
+  new Counter({
+    name: 'sluice_service_new_flows_total',
+    help: 'Flows and socket calls that were given a backend, by Service; again where a first packet is sent again before anybody answered',
+    labelNames: ['namespace', 'service'],
+    registers,
+    async collect() {
+      this.reset();
+      for (const [key, counts] of (await view.services()) ?? []) {
+        const [namespace = '', service = ''] = key.split('/');
+        this.inc({ namespace, service }, counts.flows);
+      }
+    },
+  });
+  new Counter({
+    name: 'sluice_service_drops_total',
+    help: 'Those that asked for a Service and were dropped or rejected for its sake, by Service and verdict',
+    labelNames: ['namespace', 'service', 'verdict'],
+    registers,
+    async collect() {
+      this.reset();
+      for (const [key, { flows: _, ...drops }] of (await view.services()) ?? []) {
+        const [namespace = '', service = ''] = key.split('/');
+        for (const [verdict, count] of Object.entries(drops)) if (count > 0) this.inc({ namespace, service, verdict }, count);
       }
     },
   });
