@@ -462,7 +462,14 @@ describe('what is wrong is named with its field, what was given and what is allo
       '"pins"',
       /^an absolute directory$/,
     ],
-    ['an unknown map', {}, { 'map-size': 'flow=1' }, 'sluice.mapSizes.flow (--map-size)', '1', /^no such field here; there are frontends4/],
+    [
+      'an unknown map',
+      {},
+      { 'map-size': 'flow=1' },
+      'sluice.mapSizes.flow (--map-size)',
+      '1',
+      /^no such field here; there are (\w+, )*frontends4,/,
+    ],
     ['a map of a fixed size', {}, { 'map-size': 'settings=2' }, 'sluice.mapSizes.settings (--map-size)', '2', /^no such field/],
     [
       'a map size that is no number',
