@@ -27,7 +27,7 @@ let maps: Maps;
 async function check(): Promise<Report> {
   const words = ['--disable-warning=ExperimentalWarning', main, 'check', '-o', 'json', ...agentArguments(lab, 'nodeA')];
   const wrapped = 'out=$("$@"); code=$?; printf "%s\\n%s" "$code" "$out"';
-  const output = await lab.run('nodeA', 'sh', ['-c', wrapped, 'sh', process.execPath, ...words], { timeoutMs: 30_000 });
+  const output = await lab.run('nodeA', 'sh', ['-c', wrapped, 'sh', process.execPath, ...words], { timeoutMs: 60_000 });
   const end = output.indexOf('\n');
   const report = JSON.parse(output.slice(end)) as Report;
   const drifted = report.findings.some(({ kind }) => kind === 'drift');
