@@ -92,21 +92,23 @@ async function changesArrive(): Promise<void> {
 /** Runs LOAD around a fault; then the end state is right, the next change arrives, and no packet was dropped or rejected. */
 function fault(name: string, seconds: number, disturb: () => Promise<void>): void {
   test(name, { timeout: seconds * 1000 }, async (t) => {
-    const maps = cluster.maps('nodeA');
-    const counts = verdictCounts(maps);
-    const loads = await startLoads();
-    await disturb();
-    await cluster.settled(15_000);
-    await changesArrive();
-    for (const load of loads) {
-      const report = await load.end();
-      const { short, fixed, long, udp } = report;
-      const connections = short.connections + fixed.connections + long.connections;
-      t.diagnostic(`${connections} connections, ${long.answers} echoes, ${udp.received} datagrams`);
-      assertFaultless(report);
-    }
-    const refusals = [...verdictsBetween(counts, verdictCounts(maps)).keys()].filter((verdict) => /^(DROP|REJECT)/.test(verdict));
-    assert.deepEqual(refusals, []);
+    await cluster.telling(async () => {
+      const maps = cluster.maps('nodeA');
+      const counts = verdictCounts(maps);
+      const loads = await startLoads();
+      await disturb();
+      await cluster.settled(15_000);
+      await changesArrive();
+      for (const load of loads) {
+        const report = await load.end();
+        const { short, fixed, long, udp } = report;
+        const connections = short.connections + fixed.connections + long.connections;
+        t.diagnostic(`${connections} connections, ${long.answers} echoes, ${udp.received} datagrams`);
+        assertFaultless(report);
+      }
+      const refusals = [...verdictsBetween(counts, verdictCounts(maps)).keys()].filter((verdict) => /^(DROP|REJECT)/.test(verdict));
+      assert.deepEqual(refusals, []);
+    });
   });
 }
 

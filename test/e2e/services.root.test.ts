@@ -16,7 +16,9 @@ before(async () => {
 after(() => cluster?.close());
 
 for (const [index, scenario] of [...names, ...types, ...endpoints, ...policies].entries())
-  test(scenario.name, { timeout: scenario.seconds * 1000 }, ({ signal }) => play(cluster, `scenario-${index}`, scenario, signal));
+  test(scenario.name, { timeout: scenario.seconds * 1000 }, ({ signal }) =>
+    cluster.telling(() => play(cluster, `scenario-${index}`, scenario, signal)),
+  );
 
 test('no agent complained', () => {
   for (const [node, { lines }] of cluster.agents) {

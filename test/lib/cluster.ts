@@ -74,6 +74,8 @@ export interface Cluster {
   following(node: NodeName): Promise<KubeStatus>;
   /** Resolves when every node's maps hold exactly what the API server's objects mean; rejects with the difference. */
   settled(timeoutMs?: number): Promise<void>;
+  /** Runs something; where it fails, what agents and components said last is told with it. */
+  telling(run: () => Promise<void>): Promise<void>;
   close(): Promise<void>;
 }
 
@@ -123,6 +125,18 @@ export async function openCluster(lane: Lane = plainLane): Promise<Cluster> {
                 `${node} does not hold what the API server's objects mean`,
               );
           await pause(wait);
+        }
+      },
+      async telling(run) {
+        try {
+          await run();
+        } catch (error) {
+          const told = [...agents].map(([node, { lines }]) => [
+            `== agent of ${node}`,
+            ...lines.slice(-10).map((line) => JSON.stringify(line)),
+          ]);
+          const message = error instanceof Error ? error.message : String(error);
+          throw new Error([message, ...told.flat(), plane.logs()].join('\n'), { cause: error });
         }
       },
       async close() {

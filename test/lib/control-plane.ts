@@ -176,7 +176,7 @@ export async function startControlPlane(lab: Lab, options: ControlPlaneOptions =
   const client = openKubeClient(file('api.sock'));
   const all: Component[] = [etcd, apiServer, proxy];
   const logs = () =>
-    all.map((one, i) => `== ${['etcd', 'kube-apiserver', 'kubectl proxy', 'kube-controller-manager'][i]}\n${one.tail()}`).join('\n');
+    all.map((one, i) => `== ${['etcd', 'kube-apiserver', 'kubectl proxy', 'kube-controller-manager'][i]}\n${one.tail(12)}`).join('\n');
 
   async function ready(timeoutMs = 60_000): Promise<void> {
     const end = performance.now() + timeoutMs;
