@@ -61,8 +61,10 @@ TESTS ?= test/**/*.test.ts
 E2E ?= $(wildcard test/e2e/*.test.ts test/e2e/*.slow.ts)
 KERNELS ?= 5.10 6.1 6.12
 
-BPF_CFLAGS := -g -O2 -target bpf -mcpu=v3 -Wall -Wextra -Werror -Wno-unused-parameter -I/usr/include/$(MACHINE)-linux-gnu
-CFLAGS := -O2 -g -std=gnu11 -Wall -Wextra -Werror -Wno-unused-parameter
+# What is shipped names no directory of the machine that built it.
+HERE := -ffile-prefix-map=$(CURDIR)=.
+BPF_CFLAGS := $(HERE) -g -O2 -target bpf -mcpu=v3 -Wall -Wextra -Werror -Wno-unused-parameter -I/usr/include/$(MACHINE)-linux-gnu
+CFLAGS := $(HERE) -O2 -g -std=gnu11 -Wall -Wextra -Werror -Wno-unused-parameter
 
 .PHONY: help
 help: ## this list
