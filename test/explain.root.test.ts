@@ -38,6 +38,7 @@ async function sluice(words: readonly string[], accept: readonly number[] = []):
     ['--disable-warning=ExperimentalWarning', main, ...words, ...agentArguments(lab, 'nodeA').slice(0, 4)],
     {
       accept,
+      timeoutMs: 60_000,
     },
   );
 }
