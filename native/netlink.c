@@ -267,7 +267,7 @@ static napi_value probe_connect(napi_env env, napi_callback_info info)
 	return make_undefined(env);
 }
 
-/* What getsockopt answers on a fresh raw socket; the buffer is the caller's question. */
+/* What getsockopt answers on a fresh datagram socket; the buffer is the caller's question. */
 static napi_value socket_option(napi_env env, napi_callback_info info)
 {
 	napi_value arguments[4], result;
@@ -286,7 +286,7 @@ static napi_value socket_option(napi_env env, napi_callback_info info)
 		return NULL;
 	memcpy(answer, question.at, question.length);
 	length = question.length;
-	fd = socket((int)family, SOCK_RAW | SOCK_CLOEXEC, IPPROTO_RAW);
+	fd = socket((int)family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 	if (fd < 0)
 		return throw_errno(env, errno, "socket", NULL);
 	error = getsockopt(fd, (int)level, (int)name, answer, &length) ? errno : 0;

@@ -8,7 +8,7 @@ import type { Problem } from '../model/model.ts';
 import { mapsOf } from './held.ts';
 import type { Maps } from './maps.ts';
 import type { Native } from './native.ts';
-import { hasChain, hasLegacyChain, hasTable, NETLINK_NETFILTER, type Translated, translatedConnections } from './netfilter.ts';
+import { hasChain, hasLegacyChain, hasOtherNat, hasTable, NETLINK_NETFILTER, type Translated, translatedConnections } from './netfilter.ts';
 import type { PortRange } from './ports.ts';
 
 export type KubeProxyMode = 'nftables' | 'iptables' | 'iptables-legacy' | 'ipvs';
@@ -49,7 +49,7 @@ export function findKubeProxyRules(native: Native): KubeProxyRules {
     const found = hasLegacyChain(native, family, 'nat', CHAIN);
     if (found) modes.add('iptables-legacy');
     else if (found === undefined)
-      unseen.push(`the nat table of ${family === 'ip' ? 'iptables' : 'ip6tables'}-legacy (it needs CAP_NET_RAW)`);
+      unseen.push(`the nat table of ${family === 'ip' ? 'iptables' : 'ip6tables'}-legacy (it needs CAP_NET_ADMIN)`);
   }
   if (linesOf('/proc/net/dev').some((line) => line.trim().startsWith(`${IPVS_DEVICE}:`))) modes.add('ipvs');
   return { modes: [...modes], unseen };
@@ -57,6 +57,21 @@ export function findKubeProxyRules(native: Native): KubeProxyRules {
 
 function linesOf(path: string): string[] {
   return existsSync(path) ? readFileSync(path, 'utf8').split('\n') : [];
+}
+
+/** Is kube-proxy's table the last of a family that translates? With it the kernel would stop, and its connections end. */
+export function isLastThatTranslates(native: Native): boolean {
+  const netlink = native.netlinkOpen(NETLINK_NETFILTER, 0);
+  try {
+    return FAMILIES.some(
+      (family) =>
+        hasTable(native, netlink, family, NFTABLES_TABLE) &&
+        !linesOf(LEGACY_TABLES[family]).includes('nat') &&
+        !hasOtherNat(native, netlink, family, NFTABLES_TABLE),
+    );
+  } finally {
+    native.closeFd(netlink);
+  }
 }
 
 /** Ids of processes named kube-proxy in this network namespace, as far as /proc shows processes. */

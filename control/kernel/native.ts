@@ -116,6 +116,6 @@ export interface Native {
   netlinkListen(fd: number, callback: (messages: Uint8Array | 'overrun') => void): () => void;
   /** The 64-bit cookie of the process's own network namespace is learnt by the self test, not here. Connects a UDP socket and closes it: the self test's probe. Errors of routing are not thrown. */
   probeConnect(family: 4 | 6): void;
-  /** getsockopt(2) on a new raw socket of an address family (2: IPv4, 10: IPv6); `question` goes in, as many bytes come back. Needs CAP_NET_RAW. */
+  /** getsockopt(2) on a new datagram socket of an address family (2: IPv4, 10: IPv6); `question` goes in, as many bytes come back. */
   socketOption(family: number, level: number, name: number, question: Uint8Array): Uint8Array;
 }

@@ -55,6 +55,18 @@ export function hasChain(native: Native, netlink: number, family: NetfilterFamil
   return knows(native, netlink, encodeMessage((NFTABLES << 8) | GET_CHAIN, NLM_F_REQUEST, generic(NFPROTO[family]), attributes));
 }
 
+/** Does a chain of another table than this one translate addresses in that family? The kernel translates for as long as there is one. */
+export function hasOtherNat(native: Native, netlink: number, family: NetfilterFamily, table: string): boolean {
+  const [inet, wanted] = [1, NFPROTO[family]];
+  const answer = native.netlinkRequest(netlink, encodeMessage((NFTABLES << 8) | GET_CHAIN, NLM_F_REQUEST | NLM_F_DUMP, generic(0)));
+  for (const { body } of messagesIn(answer)) {
+    const attributes = attributesIn(body, 4);
+    const [type, owner] = [7, 1].map((attribute) => new TextDecoder().decode(attributes.get(attribute)).replace(/\0$/, ''));
+    if (type === 'nat' && (body[0] === wanted || body[0] === inet) && !(body[0] === wanted && owner === table)) return true;
+  }
+  return false;
+}
+
 /** Removes an nftables table with all that is in it, in one transaction. */
 export function deleteTable(native: Native, netlink: number, family: NetfilterFamily, name: string): void {
   const begin = encodeMessage(BATCH_BEGIN, NLM_F_REQUEST, generic(0, NFTABLES));

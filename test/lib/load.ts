@@ -51,7 +51,7 @@ export interface LoadOptions {
   readonly long?: number;
   /** Default 16. */
   readonly short?: number;
-  /** UDP packets a second over all targets, default 5000. */
+  /** UDP packets a second over all targets, default 5000; 0: TCP alone. */
   readonly rate?: number;
 }
 
@@ -64,9 +64,9 @@ export async function startLoad(
   from: PlaceName,
   { targets, seconds, long = 500, short = 16, rate = 5000 }: LoadOptions,
 ): Promise<Load> {
-  const words = targets.flatMap((target) => ['--tcp', target, '--udp', target]);
+  const words = targets.flatMap((target) => ['--tcp', target, ...(rate === 0 ? [] : ['--udp', target])]);
   fixedPort++;
-  const amounts = { seconds, long, short, rate, 'fixed-port': fixedPort };
+  const amounts = { seconds, long, short, ...(rate === 0 ? {} : { rate }), 'fixed-port': fixedPort };
   for (const [name, amount] of Object.entries(amounts)) words.push(`--${name}`, String(amount));
   const child = lab.start(from, peer, ['load', ...words]);
   const lines: LoadReport[] = [];

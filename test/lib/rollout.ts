@@ -55,6 +55,7 @@ const service = {
     clusterIP: rolling.clusterIP[4],
     clusterIPs: families.map((family) => rolling.clusterIP[family]),
     ipFamilies: ['IPv4', 'IPv6'],
+    ipFamilyPolicy: 'RequireDualStack',
     ports: ['TCP', 'UDP'].map((protocol) => ({ name: protocol.toLowerCase(), protocol, port: rolling.port, nodePort: rolling.nodePort })),
   },
 };
