@@ -36,6 +36,11 @@ describe('image', () => {
     assert.deepEqual(last, ['COPY --from=build /src/build/image-root /', `ENTRYPOINT ${JSON.stringify(agentContainer().command)}`]);
   });
 
+  it('gives Node the flags that bin/sluice gives it', () => {
+    const flags = readFileSync(join(ROOT, 'bin/sluice'), 'utf8').match(/--(?!disable-warning)[a-z-]+=\d+/g);
+    assert.deepEqual(agentContainer().command, ['/usr/bin/node', ...flags!, '/usr/bin/sluice']);
+  });
+
   it('has a Node, our files and their libraries, and no shell, compiler or package manager', () => {
     const files = globSync('**', { cwd: imageRoot, withFileTypes: true })
       .filter((entry) => !entry.isDirectory())
