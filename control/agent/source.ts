@@ -1,13 +1,14 @@
 // Where do the objects come from? A directory of manifests or the API server, as the configuration says: one Source to the loop, with what
 // `status` shows of it and, where there is a server, a way for Events.
 
+import { existsSync } from 'node:fs';
 import { familyOf, parseAddress } from '../address.ts';
 import { type Config, ConfigError } from '../config.ts';
 import type { Maps } from '../kernel/maps.ts';
 import type { Problem } from '../model/model.ts';
 import type { EventSink } from '../observe/events.ts';
 import { type Api, ApiError, openApi } from '../source/kube/api.ts';
-import { openIdentity } from '../source/kube/identity.ts';
+import { isInCluster, openIdentity } from '../source/kube/identity.ts';
 import { openKube } from '../source/kube/kube.ts';
 import { openManifests } from '../source/manifests.ts';
 import type { Source } from '../source/objects.ts';
@@ -70,8 +71,23 @@ function throughUs(server: string, maps: Maps): Problem[] {
   return [{ object: 'ApiServer', reason: 'ApiServerThroughUs', message }];
 }
 
+/**
+ * kube-proxy's own configuration names a file of its own pod. In ours that is not there, and the service account says who we are.
+ * Elsewhere a kubeconfig that is missing is a mistake.
+ */
+function isOthersKubeconfig(kubeconfig: string | undefined): kubeconfig is string {
+  return kubeconfig !== undefined && !existsSync(kubeconfig) && isInCluster();
+}
+
+function serviceAccountInstead(kubeconfig: string): Problem {
+  const message = `${kubeconfig} is not there: the service account of this pod is used; leave the field out where that is meant`;
+  return { object: 'Agent', field: 'clientConnection.kubeconfig', reason: 'KubeconfigMissing', message };
+}
+
 async function openApiServer(config: Config, version: string): Promise<ChosenSource> {
-  const identity = await openIdentity(config.kubeconfig, config.apiServers).catch((error: unknown) => {
+  const others = isOthersKubeconfig(config.kubeconfig) ? [serviceAccountInstead(config.kubeconfig)] : [];
+  const kubeconfig = others.length > 0 ? undefined : config.kubeconfig;
+  const identity = await openIdentity(kubeconfig, config.apiServers).catch((error: unknown) => {
     const [field, given] = ['clientConnection.kubeconfig (--kubeconfig)', JSON.stringify(config.kubeconfig) ?? 'nothing'];
     throw new ConfigError([{ field, given, allowed: `a kubeconfig (${error instanceof Error ? error.message : String(error)})` }]);
   });
@@ -83,7 +99,7 @@ async function openApiServer(config: Config, version: string): Promise<ChosenSou
     events: eventSink(api),
     from: `API server ${identity.servers.join(', ')}`,
     status: () => ({ manifests: null, apiServer: source.status() }),
-    problems: (maps) => throughUs(api.server, maps),
+    problems: (maps) => [...others, ...throughUs(api.server, maps)],
   };
 }
 

@@ -79,7 +79,9 @@ describe('deploy/', () => {
 
   it('is installed as README says, with two files of the cluster’s own', async () => {
     const files = filesOfReadme();
-    const config = files.get('KubeProxyConfiguration') as { sluice: Record<string, unknown> };
+    const config = files.get('KubeProxyConfiguration') as { clientConnection?: object; sluice: Record<string, unknown> };
+    // As kubeadm's ConfigMap of kube-proxy has it: a file that our pod does not have.
+    config.clientConnection = { kubeconfig: '/var/lib/kube-proxy/kubeconfig.conf' };
     // This lab's addresses, and its node's cgroups.
     config.sluice = { ...config.sluice, apiServers: [plane.server], cgroupRoot: '/host/sys/fs/cgroup' };
     const mine = join(lab.directory, 'cluster');
@@ -154,6 +156,7 @@ describe('deploy/', () => {
 
     it('the agent asks for what its role gives, all of it, and nothing else', async () => {
       const { lines, said } = await start();
+      assert(lines.some(({ reason }) => reason === 'KubeconfigMissing'));
       await until('the Service answers', async () => {
         const { spec } = (await plane.client.get('Service', 'default/web')) as unknown as { spec: { clusterIP: string } };
         const [answer] = await ask(lab, 'clientA', 'tcp', spec.clusterIP, 80, { timeoutMs: 300 });
