@@ -101,7 +101,8 @@ export function openBench({ object, xdp, loopback = false, manifests, masquerade
   const model = modelOf(readObjects(manifests), sourceRangesEverywhere);
   const prefixes = { serviceCIDRs: model.serviceCIDRs, localPrefixes: undefined };
   const clocks = { netnsCookie: 0n, jiffiesPerSecond: 250 };
-  maps.settings.set(0, settingsOf({ ...options, masqueradeAll }, clocks, prefixes, 1).settings);
+  // A way does not get too old here: an emulated machine takes longer than its ten seconds from one row to the next.
+  maps.settings.set(0, { ...settingsOf({ ...options, masqueradeAll }, clocks, prefixes, 1).settings, next_hop_age: 0x7fffffff });
   for (const [index, word] of portWords(pool, new Set()).entries()) maps.snat_ports.set(index, word);
   for (const [ifindex, device] of devicesOf(network, addressesOf(network, options).defaultRouteAddresses))
     maps.devices.set(ifindex, device);
