@@ -6,6 +6,7 @@ import { after, before, describe, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import type { Finding } from '../control/kernel/findings.ts';
 import type { Maps } from '../control/kernel/maps.ts';
+import { servingPins } from '../control/kernel/pins.ts';
 import { type Agent, agentArguments, pinnedMaps, startAgent } from './lib/agent.ts';
 import { type Lab, openLab } from './lib/netns.ts';
 import { plainLane } from './lib/topology.ts';
@@ -104,15 +105,15 @@ describe('check', () => {
   });
 
   test('a link that somebody removed from a device, and from the cgroup root', async () => {
-    const links = `${lab.pinDirectory('nodeA')}/links`;
+    const { deviceLinks, cgroupLinks } = servingPins(lab.pinDirectory('nodeA'))!;
     const link = JSON.parse(await lab.run('nodeA', 'ip', ['-json', 'link', 'show', 'eth0'])) as { ifindex: number }[];
-    const pin = `${links}/device/${link[0]!.ifindex}-ingress`;
+    const pin = `${deviceLinks}/${link[0]!.ifindex}-ingress`;
     // Before kernel 6.6 there is no link but a filter.
     const detach = existsSync(pin)
-      ? () => rmSync(pin, { force: true })
+      ? () => rmSync(pin)
       : () => lab.run('nodeA', 'tc', ['filter', 'del', 'dev', 'eth0', 'ingress']).then(() => {});
     await finds(/^device eth0 ingress$/, /^no program of ours$/, detach);
-    await finds(/^cgroup .* connect4$/, /^no link of ours$/, () => rmSync(`${links}/cgroup/connect4`, { force: true }));
+    await finds(/^cgroup .* connect4$/, /^no link of ours$/, () => rmSync(`${cgroupLinks}/connect4`));
     await becomesClean();
   });
 
@@ -136,8 +137,8 @@ describe('check', () => {
       [],
     );
     assert.match(clean.notChecked.join(), /every map against what the objects/);
-    const links = `${lab.pinDirectory('nodeA')}/links`;
-    await finds(/^cgroup .* sendmsg6$/, /^no link of ours$/, () => rmSync(`${links}/cgroup/sendmsg6`, { force: true }));
+    const { cgroupLinks } = servingPins(lab.pinDirectory('nodeA'))!;
+    await finds(/^cgroup .* sendmsg6$/, /^no link of ours$/, () => rmSync(`${cgroupLinks}/sendmsg6`));
     const [key, frontend] = [...maps.frontends4.entries()].find(([, { cluster }]) => cluster.count > 0)!;
     const lost = { ...frontend, cluster: { first: maps.slots.length - 8, count: 1 } };
     await finds(/^map frontends4 /, /^slots name nobody$/, () => maps.frontends4.set(key, lost));
