@@ -159,6 +159,12 @@ static __always_inline void confirm_flow(const union flow_key *key, flow_t *repl
 		request->flags = (reply->flags & (FLOW_SEND | FLOW_HAIRPIN | FLOW_NODE)) | FLOW_CONFIRMED;
 		if (reply->flags & FLOW_NODE)
 			request->flags |= FLOW_EGRESS | FLOW_SEND;
+		/* and ends with it: this answer may refuse the connection */
+		request->flags |= reply->flags & FLOW_RST;
+		if (reply->flags & FLOW_FIN)
+			request->flags |= FLOW_PEER_FIN;
+		if (reply->flags & FLOW_PEER_FIN)
+			request->flags |= FLOW_FIN;
 	}
 	error = insert_flow(request_key, request, BPF_NOEXIST, family);
 	if (error == -EEXIST_) {

@@ -92,6 +92,7 @@ static __always_inline enum verdict resolve_route(ctx_t *ctx, flow_t *flow, bool
 	struct address address, source = none;
 	const struct device *device;
 	const __u32 entered = ctx_ifindex(ctx);
+	const __u32 generation = s->route_generation; /* before anything is asked: what changes meanwhile makes it old */
 	next_hop_t *held;
 	long rc;
 
@@ -134,7 +135,7 @@ static __always_inline enum verdict resolve_route(ctx_t *ctx, flow_t *flow, bool
 	if (rc == BPF_FIB_LKUP_RET_SUCCESS) {
 		__builtin_memcpy(hop->destination_mac, fib->dmac, 6);
 		__builtin_memcpy(hop->source_mac, fib->smac, 6);
-		hop->route_generation = s->route_generation;
+		hop->route_generation = generation;
 	} else {
 		__builtin_memset(hop->destination_mac, 0, 12);
 		hop->route_generation = 0;

@@ -1,7 +1,7 @@
 // What does a flow remember, and what happens to it when the world changes between two of its packets? Short histories of one client from
 // outside and the backends of other nodes, told to the programs packet by packet. Started like the bench, and asked by name.
 import assert from 'node:assert/strict';
-import { AddressFlag, type FlowKey4, type FlowKey6, type Frontend } from '../../control/abi/layout.gen.ts';
+import { AddressFlag, FlowFlag, type FlowKey4, type FlowKey6, type Frontend } from '../../control/abi/layout.gen.ts';
 import type { Maps, TypedMap } from '../../control/kernel/maps.ts';
 import { type Bench, type BenchOptions, openBench } from './bench.ts';
 import type { Outcome } from './early.ts';
@@ -238,6 +238,18 @@ const told: Readonly<Record<string, (stage: Stage, protocol: FlowProtocol) => vo
     assert.equal(stage.reach('b2', closing(protocol)).sourcePort, second.sourcePort);
     stage.answer(first, 'b1', closing(protocol));
     assert.equal(stage.reach('b2', closing(protocol)).sourcePort, second.sourcePort);
+  },
+
+  'a client that was refused and tries again has a new connection'(stage, protocol) {
+    if (protocol === 'udp') return;
+    stage.giveAll('b1');
+    stage.answer(stage.reach('b1'), 'b1', 'RA');
+    const again = stage.reach('b1');
+    stage.answer(again, 'b1', 'SA');
+    const ended = [...stage.confirmed.entries()].filter(([, flow]) => flow.flags & FlowFlag.FLOW_RST);
+    assert.deepEqual(ended, [], 'the end of the first is not the end of the second');
+    stage.giveAll('b2');
+    assert.equal(stage.reach('b1', 'A').sourcePort, again.sourcePort);
   },
 
   "a flow whose first masquerade port is another one's is remembered at once"(stage) {
