@@ -188,6 +188,16 @@ describe('datapath', () => {
     assert.equal(readFileSync(reservedPorts, 'utf8').trim(), '5000-5001,16384-16511');
   });
 
+  test('another address of the node is that of new masquerades, whatever ways are remembered', async () => {
+    const { datapath } = await start();
+    const pod = () => datapath.maps.devices.get(indexOf('pod0'))?.address4;
+    const generation = () => datapath.maps.settings.get(0)?.route_generation ?? 0;
+    const [first, before] = [pod(), generation()];
+    datapath.update({ ...view, nodeAddresses: ['192.0.2.77'] });
+    assert.deepEqual([first, pod()], ['10.1.0.2', '192.0.2.77']);
+    assert(generation() > before);
+  });
+
   test('devices that come get programs, those that go leave no pin, and every change ends remembered ways', async () => {
     const { datapath } = await start();
     const generation = () => datapath.maps.settings.get(0)?.route_generation ?? 0;

@@ -91,6 +91,8 @@ export function openWriter(
   // 0 says "never looked up" in a flow, and what an earlier agent's flows remember must not be this one's.
   const generations = (maps.settings.get(0)?.route_generation ?? 0) + 1;
   let devices = heldDevices(maps);
+  // Ways hold the masquerade address of their device: one that changes though no device did (a node address of the cluster's) ends them too.
+  let rewrites = 0;
   let settingsText = '';
   let words: readonly bigint[] = [];
   let current: ClusterView = { serviceCIDRs: [], localPrefixes: undefined, nodeAddresses: [], nodePorts: new Set() };
@@ -111,6 +113,7 @@ export function openWriter(
       if (devices.get(ifindex) !== deviceText(device)) changed.push([ifindex, device]);
     }
     const gone = [...devices.keys()].filter((ifindex) => !wanted.has(ifindex));
+    if (changed.length + gone.length > 0) rewrites++;
     maps.devices.deleteMany(gone);
     for (const ifindex of gone) devices.delete(ifindex);
     maps.devices.setMany(changed);
@@ -127,7 +130,7 @@ export function openWriter(
   }
 
   function writeSettings(network: NetworkWatch): void {
-    const generation = (generations + network.changes()) >>> 0 || 1;
+    const generation = (generations + network.changes() + rewrites) >>> 0 || 1;
     const made = settingsOf(options, clocks, current, generation, standing);
     problems.push(...made.problems);
     const text = settingsWords(made.settings);
