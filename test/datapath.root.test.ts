@@ -4,7 +4,7 @@
 import assert from 'node:assert/strict';
 import { createSocket, type Socket } from 'node:dgram';
 import { once } from 'node:events';
-import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { after, afterEach, beforeEach, describe, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { AddressFlag, BackendFlag, DeviceFlag, FrontendFlag, LAYOUT, SettingFlag } from '../control/abi/layout.gen.ts';
@@ -15,7 +15,7 @@ import { destroyStaleSockets } from '../control/kernel/destroy.ts';
 import type { Native } from '../control/kernel/native.ts';
 import { type Node, openNode } from '../control/kernel/node.ts';
 import type { DatapathOptions } from '../control/kernel/options.ts';
-import { openPinnedMaps, servingPins } from '../control/kernel/pins.ts';
+import { generationsIn, openPinnedMaps, servingPins } from '../control/kernel/pins.ts';
 import { objectPath } from '../control/kernel/preconditions.ts';
 import type { ClusterView } from '../control/kernel/writer.ts';
 import type { XdpState } from '../control/kernel/xdp.ts';
@@ -270,6 +270,26 @@ describe('datapath', () => {
     assert.equal(datapath.maps.addresses4.get('10.96.0.10'), AddressFlag.ADDRESS_FRONTEND, 'its flows are found');
     assert.ok((datapath.maps.settings.get(0)?.route_generation ?? 0) > 1, 'next hops that flows remember are not believed');
     assert.equal((datapath.maps.settings.get(0)?.flags ?? 0) & SettingFlag.SETTING_YIELD, 0);
+  });
+
+  test('what a version before generations left leaves: its programs stand at no hook beside ours', async () => {
+    const before = await start({ xdp: 'native' });
+    const hooks = () => [programsAt('nic0').length, programsAtCgroup().length, xdpAt('nic0') === undefined ? 0 : 1];
+    assert.deepEqual(hooks(), [1, 1, 1]);
+    const xdp = xdpAt('nic0');
+    before.stop();
+    // As that version pinned: links beside the maps, maps without a number and without a word of what they hold.
+    const [pinned] = generationsIn(sandbox.options.pinDirectory);
+    rmSync(pinned!.layout);
+    renameSync(pinned!.links, `${sandbox.options.pinDirectory}/links`);
+    renameSync(pinned!.directory, `${sandbox.options.pinDirectory}/0123abcd-89abcdef`);
+
+    const { datapath } = await start({ xdp: 'native' });
+    assert.equal(datapath.adopted, false);
+    assert.deepEqual(hooks(), [1, 1, 1]);
+    assert.notEqual(xdpAt('nic0'), xdp, 'its program is the new one');
+    assert.deepEqual(aboutXdp(datapath), []);
+    assert.equal(namesIn(sandbox.options.pinDirectory).length, 1);
   });
 
   test('a start that ended before new flows were its own is undone by the next; the old ones serve until then', async () => {

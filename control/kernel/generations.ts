@@ -98,5 +98,6 @@ export function detachLinks(native: Native, directory: string, only: (name: stri
 export function removeGeneration(native: Native, pins: Pins, ledger: Ledger, netlink: number): void {
   for (const directory of [pins.xdpLinks, pins.deviceLinks, pins.cgroupLinks]) detachLinks(native, directory);
   removeGenerationFilters(native, ledger, netlink, pins.number);
+  removePins(pins.links);
   removePins(pins.directory);
 }

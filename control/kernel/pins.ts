@@ -37,7 +37,15 @@ export function shapeOf(sizes: Sizes): string {
 /** Paths of one generation. */
 export function pinsOf(pinDirectory: string, shape: string, number: number): Pins {
   const directory = `${pinDirectory}/${shape}-${number}`;
-  const links = `${directory}/links`;
+  return pinsAt(directory, `${directory}/links`, shape, number);
+}
+
+/** Before generations the links stood beside the maps, which had no number; in clsact the programs are where those of a first generation are. */
+function firstPinsOf(pinDirectory: string, shape: string): Pins {
+  return pinsAt(`${pinDirectory}/${shape}`, `${pinDirectory}/links`, shape, 1);
+}
+
+function pinsAt(directory: string, links: string, shape: string, number: number): Pins {
   return {
     directory,
     number,
@@ -56,8 +64,9 @@ export function generationsIn(pinDirectory: string): Pins[] {
   if (!existsSync(pinDirectory)) return [];
   return readdirSync(pinDirectory)
     .flatMap((name) => {
-      const match = /^([0-9a-f]+-[0-9a-f]+)-(\d+)$/.exec(name);
-      return match === null ? [] : [pinsOf(pinDirectory, match[1]!, Number(match[2]))];
+      const [, shape, number] = /^([0-9a-f]+-[0-9a-f]+)(?:-(\d+))?$/.exec(name) ?? [];
+      if (shape === undefined) return [];
+      return [number === undefined ? firstPinsOf(pinDirectory, shape) : pinsOf(pinDirectory, shape, Number(number))];
     })
     .sort((a, b) => a.number - b.number);
 }
