@@ -358,7 +358,8 @@ describe('losing the watch', () => {
     api.watches.clear();
     api.put(SERVICES, web('one'));
     await until(() => names().length === 1, 'the change');
-    assert.deepEqual([statusOf('services').relists, reasons()], [0, []]);
+    const { relists, errors } = statusOf('services');
+    assert.deepEqual([relists, errors, reasons()], [0, 0, []], 'a quiet watch is nobody’s error');
   });
 
   it('one that stays silent for an hour is not believed', async () => {
@@ -443,6 +444,19 @@ describe('a server in trouble', () => {
     api.watchList = 'refused';
     follow();
     await until(() => api.asked.filter(({ path }) => path === SERVICES).length > 12, 'twelve requests');
+    withinPace(SERVICES);
+  });
+
+  it('that ends every watch by 410 as soon as the initial objects are there is not asked faster', async () => {
+    api.order = ({ path }, response) => {
+      if (path !== SERVICES) return false;
+      response.writeHead(200);
+      const metadata = { resourceVersion: '100', annotations: { 'k8s.io/initial-events-end': 'true' } };
+      response.end(eventLine('BOOKMARK', { kind: 'Service', apiVersion: 'v1', metadata }) + errorLine(410, 'too old resource version'));
+      return true;
+    };
+    follow();
+    await until(() => api.asked.filter(({ path }) => path === SERVICES).length > 20, 'twenty attempts');
     withinPace(SERVICES);
   });
 
@@ -591,6 +605,21 @@ describe('a server that is frozen', () => {
     api.put(SERVICES, web('one'));
     await until(() => names().length === 1, 'the change, by the other server');
     assert.equal(kube.status().server, api.url);
+  });
+
+  it('after it began to say what is wrong is not waited for: the watch goes on', async () => {
+    let stuck = 0;
+    api.order = ({ path }, response) => {
+      if (path !== SERVICES || stuck > 0) return false;
+      stuck++;
+      response.writeHead(503, { 'content-type': 'application/json' });
+      response.write('{ "kind": "Status",');
+      return true;
+    };
+    api.put(SERVICES, web('one'));
+    follow({}, openApi(api.identity(), 'test', { connect: 1_000, headers: 500, body: 300 }));
+    await until(() => kube.synced, 'the first sync');
+    assert.deepEqual([stuck, names()], [1, ['default/one']]);
   });
 });
 

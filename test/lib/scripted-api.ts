@@ -162,7 +162,11 @@ export async function openScriptedApi(): Promise<ScriptedApi> {
     const open: OpenWatch & { tell(change: Change): void } = {
       path,
       send: (line) => void response.write(line),
-      end: () => void response.end(),
+      end() {
+        // Nobody writes to it before its client has noticed.
+        api.watches.delete(open);
+        response.end();
+      },
       reset: () => void response.socket?.resetAndDestroy(),
       tell(change) {
         const line = lineOf(change, query);

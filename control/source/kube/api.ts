@@ -72,11 +72,20 @@ function retryAfterMs(headers: Dispatcher.ResponseData['headers']): number | und
   return Number.isFinite(seconds) && seconds > 0 ? Math.min(seconds * 1000, RETRY_AFTER_MS_MOST) : undefined;
 }
 
-async function readError(body: Dispatcher.ResponseData['body']): Promise<string> {
+/** What the server says is wrong, as far as it comes within the time. */
+async function readError(body: Dispatcher.ResponseData['body'], withinMs: number): Promise<string> {
   let text = '';
-  for await (const piece of body) {
-    text += String(piece);
-    if (text.length > ERROR_BYTES_MOST) break;
+  // That of a watch would be waited for without an end.
+  const timer = setTimeout(() => body.destroy(), withinMs);
+  try {
+    for await (const piece of body) {
+      text += String(piece);
+      if (text.length > ERROR_BYTES_MOST) break;
+    }
+  } catch (error) {
+    text ||= reasonOf(error);
+  } finally {
+    clearTimeout(timer);
   }
   try {
     const message = member(JSON.parse(text), 'message');
@@ -165,7 +174,7 @@ export function openApi(identity: Identity, userAgent: string, patience: Patienc
         return response.body;
       }
       const status = response.statusCode;
-      const message = await readError(response.body).catch(reasonOf);
+      const message = await readError(response.body, patience.body);
       if (status === 401) identity.renew();
       refused = new ApiError(
         `${server}: ${method} ${path}: ${status}${message === '' ? '' : ` ${message}`}`,

@@ -140,6 +140,8 @@ export function openReflector({ resource, api, shelf, onChange, onAnswer, timing
   let wake: AbortController | undefined;
   /** No request before this time. */
   let dueAt = Number.NEGATIVE_INFINITY;
+  /** When everything was last read again without a pause. */
+  let hurriedAt = Number.NEGATIVE_INFINITY;
   /** Rounds in a row that brought nothing; of them those in which a server answered, and those in which it was silent. */
   let failures = 0;
   let answers = 0;
@@ -323,10 +325,14 @@ export function openReflector({ resource, api, shelf, onChange, onAnswer, timing
     }
     if (error instanceof Expired || (error instanceof ApiError && error.status === 410)) {
       version = undefined;
-      return failures === 1 ? undefined : 0;
+      // A server that says so of all it has just told is not to be read at full speed.
+      const now = performance.now();
+      if (failures > 1 || now - hurriedAt < timings.longestPause) return 0;
+      hurriedAt = now;
+      return undefined;
     }
     if (error instanceof Silent) {
-      count.errors++;
+      // No error: a resource that does not change is silent.
       if (++silences >= SILENCES_TO_DISTRUST) version = undefined;
       return 0;
     }
