@@ -85,7 +85,7 @@ export interface Agent {
   model(): Model | undefined;
   /** The Service port behind each frontend id. */
   names(): ReadonlyMap<number, PortName>;
-  /** The Service, `namespace/name`, behind a frontend id. */
+  /** The Service, `namespace/name`, behind a frontend id; undefined: there is none, or no turn has succeeded yet. */
   serviceOf(frontend: number): string | undefined;
   /** Entries by map, of those that the plan decides about; undefined: they are to be read again. */
   entries(): ReadonlyMap<string, number> | undefined;
@@ -110,6 +110,8 @@ export function openAgent(parts: AgentParts): Agent {
   const { config, source, maps, log } = parts;
   const clock = parts.clock ?? (() => performance.now());
   let state = adopt(maps, clock);
+  /** Of the last turn that succeeded: a kernel that refuses takes nobody's name away. */
+  let names: ReadonlyMap<number, string> = frontendNames(state);
   let verifiedAt = clock();
   let model: Model | undefined;
   let written = 0;
@@ -144,6 +146,7 @@ export function openAgent(parts: AgentParts): Agent {
     model = buildModel(objects, nodeFacts(objects, config.nodeName, parts.addresses(), config.bindAddress), config, model);
     changed = union(changed, changedIn(model));
     const synced = sync(maps, state, model, config);
+    names = frontendNames(state);
     if (synced.written > 0) written = synced.written;
     syncProblems = synced.problems;
     tellProblems();
@@ -193,15 +196,15 @@ export function openAgent(parts: AgentParts): Agent {
     settled: loop.settled,
     model: () => model,
     names() {
-      const names = new Map<number, PortName>();
+      const ports = new Map<number, PortName>();
       // A key is `namespace/name:portName/protocol/family`.
-      for (const [id, key] of frontendNames(state)) {
+      for (const [id, key] of names) {
         const colon = key.indexOf(':');
-        names.set(id, { service: key.slice(0, colon), port: key.slice(colon + 1).split('/')[0]! });
+        ports.set(id, { service: key.slice(0, colon), port: key.slice(colon + 1).split('/')[0]! });
       }
-      return names;
+      return ports;
     },
-    serviceOf: (frontend) => frontendNames(state).get(frontend)?.split(':', 1)[0],
+    serviceOf: (frontend) => names.get(frontend)?.split(':', 1)[0],
     entries: () => heldEntries(state),
     report() {
       const { oldestChangeMs, refusals, refusal, turns, wanted, applied, notedAt } = loop.state();

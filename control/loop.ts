@@ -90,6 +90,9 @@ export function openLoop(turn: Turn, onRefusal: (error: KernelError, pause: numb
       refusals++;
       refusal = error;
       changedAt = since;
+      // Likewise.
+      clearImmediate(immediate);
+      immediate = undefined;
       const wait = pauseMs(refusals, pace.syncPeriodMs);
       if (!closed) pause = setTimeout(run, wait);
       onRefusal(error, wait);

@@ -102,6 +102,26 @@ describe('loop', () => {
     await settled;
   });
 
+  it('a change that comes during a turn that is refused waits for the pause', () => {
+    const pauses: number[] = [];
+    let turns = 0;
+    const loop = openLoop(
+      () => {
+        turns++;
+        loop.dirty();
+        throw new KernelError('set', 'frontends4', 'ENOMEM');
+      },
+      (_, pause) => pauses.push(pause),
+      pace,
+    );
+    loop.dirty();
+    advance(99);
+    assert.equal(turns, 1);
+    for (const ms of [1, 200, 400]) advance(ms);
+    assert.deepEqual([turns, pauses], [4, [100, 200, 400, 800]]);
+    loop.close();
+  });
+
   it('pauses longer after each refusal, however many changes come, and forgets that after a success', () => {
     const refusal = new KernelError('set', 'frontends4', 'ENOMEM');
     const pauses: number[] = [];
@@ -277,8 +297,14 @@ describe('agent', () => {
     advance(0);
     assert.deepEqual(told.splice(0), [{ changed: undefined, full: true, services: 1 }]);
     refuses = true;
+    const [[, { id }] = assert.fail('no frontend')] = [...maps.frontends4.entries()];
     source.put(service('other', { clusterIP: '10.96.0.11', clusterIPs: ['10.96.0.11'], ports: [{ port: 80 }] }));
     advance(0);
+    assert.deepEqual(
+      [agent.serviceOf(id), agent.names().get(id)?.service],
+      ['default/web', 'default/web'],
+      'a refusal takes no names away',
+    );
     source.put(webSlice('10.244.1.5'));
     assert.deepEqual([told, agent.report().refusalsEver], [[], 1]);
     refuses = false;

@@ -216,6 +216,7 @@ describe('what is given means', () => {
     ],
     ['port 0 turns it off', { healthzBindAddress: '0.0.0.0:0' }, {}, { healthzBindAddress: undefined }],
     ['any other empty flag is none', { hostnameOverride: 'a' }, { 'hostname-override': '', kubeconfig: '' }, { nodeName: 'a' }],
+    ['an empty list likewise', {}, { 'nodeport-addresses': '', 'api-server': '', devices: '', 'map-size': '' }, {}],
     ['the kubeconfig', { clientConnection: { kubeconfig: '/a' } }, { kubeconfig: '/etc/b' }, { kubeconfig: '/etc/b' }],
     [
       'API servers in the order given, each once',

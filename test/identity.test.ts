@@ -52,6 +52,16 @@ describe('a kubeconfig', () => {
     assert.equal((await openIdentity(file, [])).from, `kubeconfig ${file}`);
   });
 
+  it('may leave out the scheme of the server: https where anything speaks of certificates', async () => {
+    const serversOf = async (cluster: object, user: object = {}) => (await openIdentity(kubeconfig(user, cluster), [])).servers;
+    assert.deepEqual(await serversOf({ server: '192.0.2.1:6443' }), ['http://192.0.2.1:6443']);
+    assert.deepEqual(await serversOf({ server: '192.0.2.1:6443', 'insecure-skip-tls-verify': true }), ['https://192.0.2.1:6443']);
+    const certificates = { 'client-certificate-data': 'Yw==', 'client-key-data': 'aw==' };
+    assert.deepEqual(await serversOf({ server: 'master.example:6443/' }, certificates), ['https://master.example:6443']);
+    await assert.rejects(serversOf({ server: 'ftp://192.0.2.1' }), /its server "ftp:\/\/192.0.2.1" is no URL of http or https/);
+    await assert.rejects(serversOf({ server: 'https://[::1' }), /is no URL/);
+  });
+
   it('has a token', async () => assert.deepEqual(await headers({ token: 'secret' }), { Authorization: 'Bearer secret' }));
 
   it('has a name and a password', async () => {

@@ -182,10 +182,11 @@ export async function openObservation({ config, chosen, log, version, startedAt 
     follow(givenAgent, givenDatapath) {
       agent = givenAgent;
       datapath = givenDatapath;
-      serviceCounts = openServiceCounts(givenDatapath.maps.service_counts, givenAgent.serviceOf);
     },
     applied(applied) {
       updatedAt = Date.now();
+      // Not before: what nobody has named yet would count as gone.
+      if (agent && datapath) serviceCounts ??= openServiceCounts(datapath.maps.service_counts, agent.serviceOf);
       healthPorts.follow(applied.model.services, applied.changed, checkedAddresses(config, applied));
       announcements?.deprecated(applied.model.services, applied.changed);
       proxyMetrics.turned({ ...applied, endedAt: updatedAt, slices: slicesOf(applied, last?.objects) });

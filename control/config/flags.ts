@@ -201,13 +201,13 @@ export function flagToField(form: FlagForm, value: Exclude<FlagValue, undefined>
     case 'listening':
       return text;
     case 'list':
-      return text.split(',').map((word) => word.trim());
+      return text === '' ? undefined : text.split(',').map((word) => word.trim());
     case 'switch':
       return text === 'true' ? true : text === 'false' ? false : text;
     case 'number':
       // kube-proxy: -v=2 is as good as -v 2.
       return /^=?\d+$/.test(text) ? Number(text.replace('=', '')) : text;
     case 'sizes':
-      return readSizes(text);
+      return text === '' ? undefined : readSizes(text);
   }
 }

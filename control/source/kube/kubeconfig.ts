@@ -4,7 +4,7 @@
 import { readFileSync } from 'node:fs';
 import type { RequestOptions } from 'node:https';
 import { dirname, resolve } from 'node:path';
-import { KubeConfig, type User } from '@kubernetes/client-node';
+import { type Cluster, KubeConfig, type User } from '@kubernetes/client-node';
 import { parse } from 'yaml';
 import { memberAt } from '../fields.ts';
 import type { Credentials, Identity } from './identity.ts';
@@ -63,6 +63,14 @@ function headersOf(options: RequestOptions): Record<string, string> {
   return headers;
 }
 
+/** client-go: a server without a scheme is one by TLS where the cluster or the user speaks of certificates. Throws a sentence. */
+function serverOf({ server, caData, caFile, skipTLSVerify }: Cluster, user: User | null): string {
+  const tls = skipTLSVerify || [caData, caFile, user?.certData, user?.certFile].some((given) => given !== undefined && given !== '');
+  const whole = server.includes('://') ? server : `${tls ? 'https' : 'http'}://${server}`;
+  if (!/^https?:/.test(whole) || !URL.canParse(whole)) throw new Error(`its server ${JSON.stringify(server)} is no URL of http or https`);
+  return whole.replace(/\/+$/, '');
+}
+
 /** The identity in a kubeconfig, or undefined: in the pod. Throws a sentence where it cannot be read. */
 export function readIdentity(kubeconfig: string | undefined, servers: readonly string[], root: string): Identity {
   let config = load(kubeconfig, root);
@@ -70,7 +78,7 @@ export function readIdentity(kubeconfig: string | undefined, servers: readonly s
   if (cluster === null) throw new Error('it has no current context with a cluster');
   let stale = false;
   return {
-    servers: servers.length > 0 ? servers : [cluster.server.replace(/\/+$/, '')],
+    servers: servers.length > 0 ? servers : [serverOf(cluster, config.getCurrentUser())],
     from: kubeconfig === undefined ? 'the service account of this pod' : `kubeconfig ${kubeconfig}`,
     async credentials(): Promise<Credentials> {
       if (stale) config = load(kubeconfig, root);
