@@ -78,6 +78,8 @@ export function deleteTable(native: Native, netlink: number, family: NetfilterFa
 const SOL_IP = { ip: 0, ip6: 41 } as const;
 const [GET_INFO, GET_ENTRIES] = [64, 65];
 const INFO_SIZE = 84;
+/** A table that somebody writes between its size and its contents is asked again. */
+const TRIES = 10;
 const NAME_SIZE = 32;
 
 /**
@@ -85,21 +87,26 @@ const NAME_SIZE = 32;
  * it may not be looked at. Only for tables that are there: the question would make one.
  */
 export function hasLegacyChain(native: Native, family: NetfilterFamily, table: string, name: string): boolean | undefined {
-  try {
-    const question = new Uint8Array(INFO_SIZE);
-    question.set(text(table));
-    const info = native.socketOption(NFPROTO[family], SOL_IP[family], GET_INFO, question);
-    const size = new DataView(info.buffer, info.byteOffset).getUint32(INFO_SIZE - 4, true);
-    const entries = new Uint8Array(NAME_SIZE + 8 + size);
-    entries.set(text(table));
-    new DataView(entries.buffer).setUint32(NAME_SIZE, size, true);
-    const answer = native.socketOption(NFPROTO[family], SOL_IP[family], GET_ENTRIES, entries);
-    return Buffer.from(answer.buffer, answer.byteOffset, answer.length).includes(Buffer.from(text(name)));
-  } catch (error) {
-    if (error instanceof Error && 'code' in error && error.code === 'EPERM') return undefined;
-    if (error instanceof Error && 'code' in error && (error.code === 'ENOENT' || error.code === 'ENOPROTOOPT')) return false;
-    throw error;
+  for (let tries = 0; tries < TRIES; tries++) {
+    try {
+      const question = new Uint8Array(INFO_SIZE);
+      question.set(text(table));
+      const info = native.socketOption(NFPROTO[family], SOL_IP[family], GET_INFO, question);
+      const size = new DataView(info.buffer, info.byteOffset).getUint32(INFO_SIZE - 4, true);
+      const entries = new Uint8Array(NAME_SIZE + 8 + size);
+      entries.set(text(table));
+      new DataView(entries.buffer).setUint32(NAME_SIZE, size, true);
+      const answer = native.socketOption(NFPROTO[family], SOL_IP[family], GET_ENTRIES, entries);
+      return Buffer.from(answer.buffer, answer.byteOffset, answer.length).includes(Buffer.from(text(name)));
+    } catch (error) {
+      const code = error instanceof Error && 'code' in error ? String(error.code) : '';
+      if (code === 'EAGAIN') continue;
+      if (code === 'EPERM') return undefined;
+      if (code === 'ENOENT' || code === 'ENOPROTOOPT') return false;
+      throw error;
+    }
   }
+  return undefined;
 }
 
 /** One end of a connection's tuple. */
