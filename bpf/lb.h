@@ -400,7 +400,12 @@ static __always_inline enum verdict start_flow(ctx_t *ctx, struct scratch *scrat
 /* What nobody owns inside a ServiceCIDR is dropped (kube-proxy: nftables mode, 4.4). */
 static __always_inline enum verdict not_ours(const struct packet *p, const struct settings *s, const int family)
 {
-	return !(s->flags & SETTING_YIELD) && in_service_prefix(s, &p->tuple.destination, family) ? DROP_UNASSIGNED : PASS_NOT_OURS;
+	if (s->flags & SETTING_YIELD || !in_service_prefix(s, &p->tuple.destination, family))
+		return PASS_NOT_OURS;
+	/* What another proxy translated outlives its Service, as it does with that proxy */
+	if (s->flags & SETTING_OTHERS_FLOWS && p->tuple.protocol == IPPROTO_TCP && !opens(p))
+		return PASS_NO_FLOW;
+	return DROP_UNASSIGNED;
 }
 
 static __always_inline enum client client_of(const struct packet *p, const struct settings *s, const enum hook hook, const int family)

@@ -22,11 +22,23 @@ const yielding: Table = ({ nodePort, clusterIP, host }) => {
 };
 
 /** What another proxy translated lives on in netfilter; what begins is ours. */
-const besideOthers: Table = ({ nodePort, protocol }) => {
+const besideOthers: Table = ({ nodePort, host, protocol }) => {
   const row = { rows: '15.5', at: 'nic', from: 'outside', to: nodePort('here'), fault: 'others had connections' } as const;
-  const begins: Flow = { ...row, name: 'beside others: a new flow', reaches: { a1: 'outside' } };
-  if (protocol !== 'tcp') return [begins];
-  return [begins, { ...row, name: 'beside others: TCP in its middle', shape: 'no SYN', verdict: 'PASS_NO_FLOW' }];
+  const gone = { ...row, to: host('unassigned', 80) };
+  const flows: Flow[] = [
+    { ...row, name: 'beside others: a new flow', reaches: { a1: 'outside' } },
+    { ...gone, name: 'beside others: a new flow to a Service that is gone', verdict: 'DROP_UNASSIGNED' },
+  ];
+  if (protocol !== 'tcp') return flows;
+  return [
+    ...flows,
+    { ...row, name: 'beside others: TCP in its middle', shape: 'no SYN', verdict: 'PASS_NO_FLOW' },
+    { ...gone, name: 'beside others: TCP in its middle to a Service that is gone', shape: 'no SYN', verdict: 'PASS_NO_FLOW' },
+    {
+      ...{ ...gone, at: 'pod', from: 'clientA', shape: 'no SYN', verdict: 'PASS_NO_FLOW' },
+      name: 'beside others: TCP in its middle from a pod to a Service that is gone',
+    },
+  ];
 };
 
 const broken: Table = ({ nodePort }) =>
