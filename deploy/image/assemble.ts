@@ -1,8 +1,9 @@
-// Puts the image's tree together in build/image-root: the npm package, a Node, and the shared libraries of both. What a container runtime
-// mounts, it makes room for. The Containerfile copies it, the tests run the agent in it.
+// Puts the image's tree together in build/image-root: the npm package, a Node, the nft variant of iptables by which kube-proxy's rules leave,
+// and the shared libraries of them all. What a container runtime mounts, it makes room for. The Containerfile copies it, the tests run the
+// agent in it.
 
 import { execFileSync, spawnSync } from 'node:child_process';
-import { cpSync, existsSync, mkdirSync, readFileSync, realpathSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { cpSync, existsSync, globSync, mkdirSync, readFileSync, realpathSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 
 const home = join(import.meta.dirname, '../..');
@@ -48,7 +49,18 @@ for (const directory of ['lib', 'lib64']) {
   mkdirSync(join(root, 'usr', directory), { recursive: true });
   symlinkSync(`usr/${directory}`, join(root, directory));
 }
-const libraries = new Set([join(root, 'usr/bin/node'), join(root, 'opt/sluice/build/sluice.node')].flatMap(librariesOf));
+// The legacy variant would need CAP_NET_RAW.
+const XTABLES = '/usr/sbin/xtables-nft-multi';
+put(XTABLES, XTABLES);
+putLicence(XTABLES);
+for (const family of ['iptables', 'ip6tables'])
+  for (const verb of ['save', 'restore']) symlinkSync(basename(XTABLES), join(root, `usr/sbin/${family}-nft-${verb}`));
+// All of iptables, not only what kube-proxy writes: they print and read whole tables, in which others have rules.
+const extensions = globSync('/usr/lib/*/xtables/lib{xt,ipt,ip6t}_*.so');
+for (const extension of extensions) put(extension, extension);
+
+const executables = [join(root, 'usr/bin/node'), join(root, 'opt/sluice/build/sluice.node'), XTABLES, ...extensions];
+const libraries = new Set(executables.flatMap(librariesOf));
 for (const library of libraries) {
   put(library, library.replace(/^\/(?=lib)/, 'usr/'));
   putLicence(library);

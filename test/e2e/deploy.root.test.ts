@@ -59,6 +59,7 @@ describe('deploy/', () => {
     for (const [directory, count] of [
       [DEPLOY, 5],
       [join(DEPLOY, 'cleanup'), 1],
+      [join(DEPLOY, 'drain'), 1],
     ] as const) {
       const rendered = await plane.kubectl(['kustomize', directory]);
       const objects = parseAllDocuments(rendered).map((document) => document.toJS());

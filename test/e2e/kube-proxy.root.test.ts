@@ -108,6 +108,8 @@ for (const mode of ['nftables', 'iptables'])
       assert.match(await sluice('status'), new RegExp(`^kube-proxy +rules of its mode .*${mode}`, 'm'));
       assert.match(await sluice('cleanup', '--kube-proxy'), /kube-proxy runs \(pid \d+\)[\s\S]*Nothing was removed[\s\S]*exit 1/);
       await proxy.kill('SIGTERM');
+      // The agent takes the port within 5 s.
+      await until('the ports are free', async () => !/cannot be listened on/.test(await sluice('cleanup', '--kube-proxy')));
       assert.match(await sluice('cleanup', '--kube-proxy'), /the grace period is not over[\s\S]*exit 1/);
       const removed = await sluice('cleanup', '--kube-proxy', '--force');
       assert.match(
