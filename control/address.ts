@@ -215,8 +215,8 @@ export function addressKind(address: Address): AddressKind {
     if (first === 127) return 'loopback';
     if (quad >>> 16 === 0xa9fe) return 'link-local';
     if (quad === 0xffffffff) return 'broadcast';
-    if (first >= 240) return 'reserved';
-    return first >= 224 ? 'multicast' : 'unicast';
+    // Linux and Kubernetes: 240.0.0.0/4 is routed as any other network, and there are clusters in it.
+    return first >= 224 && first < 240 ? 'multicast' : 'unicast';
   }
   if (address === '::') return 'unspecified';
   if (address === '::1') return 'loopback';
