@@ -149,6 +149,22 @@ describe('Events', () => {
     assert.deepEqual(server.requests, ['POST application/json']);
   });
 
+  it('of two nodes that start at one moment have names of their own, and a node’s long name is cut to what the API takes', async (t) => {
+    t.mock.method(Date, 'now', () => 1_800_000_000_000);
+    server = new EventServer();
+    const sink = await server.open();
+    const nodes = ['node-a', 'b'.repeat(200)].map((name) => openRecorder(sink, name, pino({ level: 'silent' }), { gapMs: 0, retryMs: 1 }));
+    for (const one of nodes) one.record('Service shop/web', CONFLICT, () => WEB);
+    await settled(() => nodes.every((one) => one.counts().sent + one.counts().refused === 1));
+    assert.deepEqual(
+      nodes.map((one) => one.counts().refused),
+      [0, 0],
+    );
+    assert.equal(server.events.size, 2);
+    [recorder] = nodes as [Recorder];
+    nodes[1]!.close();
+  });
+
   it('the same again is counted at the one that is there: the second time at once, later every five minutes', async () => {
     await open();
     record();

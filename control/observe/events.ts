@@ -1,6 +1,7 @@
 // How does a cluster's user learn what is wrong with an object? By Events beside it (events.k8s.io/v1), as kube-proxy writes them. Nothing
 // waits for them: they queue, a few at a time go out, the same again is counted at the one that is there, and without a server they are lost.
 
+import { randomInt } from 'node:crypto';
 import type { Log } from './log.ts';
 
 /** Speaks to the API server. */
@@ -79,6 +80,7 @@ const REMEMBERED = 4_096;
 /** The API's limits, in bytes and characters. */
 const NOTE_BYTES = 1_024;
 const NAME_LENGTH = 253;
+const INSTANCE_LENGTH = 128;
 const CONTROLLER = 'sluice';
 
 /** One that may have gone out, and may happen again. */
@@ -127,7 +129,8 @@ export function openRecorder(sink: EventSink, instance: string, log: Log, pace: 
   const queue: Series[] = [];
   const stop = new AbortController();
   let working = false;
-  let names = BigInt(Date.now()) * 1_000_000n;
+  // Of many nodes that start together some do so in one millisecond.
+  let names = BigInt(Date.now()) * 1_000_000n + BigInt(randomInt(1_000_000));
   let refusalTold = false;
 
   /** Waits, or less when the recorder closes. */
@@ -177,7 +180,7 @@ export function openRecorder(sink: EventSink, instance: string, log: Log, pace: 
       metadata: { name, namespace },
       eventTime: one.lastTime,
       reportingController: CONTROLLER,
-      reportingInstance: instance,
+      reportingInstance: instance.slice(0, INSTANCE_LENGTH),
       action,
       reason,
       regarding,
