@@ -7,7 +7,7 @@ import { once } from 'node:events';
 import { existsSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { after, afterEach, beforeEach, describe, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
-import { AddressFlag, BackendFlag, DeviceFlag, FrontendFlag, LAYOUT, SettingFlag } from '../control/abi/layout.gen.ts';
+import { AddressFlag, BackendFlag, DeviceFlag, FrontendFlag, LAYOUT, SettingFlag, SocketDirection } from '../control/abi/layout.gen.ts';
 import { loadNative } from '../control/kernel/addon.ts';
 import { cleanup } from '../control/kernel/cleanup.ts';
 import { type Datapath, LockedError, openDatapath, PreconditionError } from '../control/kernel/datapath.ts';
@@ -252,6 +252,9 @@ describe('datapath', () => {
       maps.flows4.set({ ...key, source_port: port }, { ...emptyFlow, backend: id, generation: 3, route_generation: 9 });
     const affine = { frontend: 5, kind: 0, client: '10.1.0.9' };
     maps.affinities.set(affine, { backend: 7, generation: 3, seen: 1 });
+    maps.affinities.set({ ...affine, frontend: 6 }, { backend: 200, generation: 3, seen: 1 });
+    const call = { cookie: 5n, address: '10.2.0.200', port: 80, protocol: 17, direction: SocketDirection.SOCKET_REPLY };
+    maps.socket_flows.set(call, { address: '10.96.0.10', port: 80, frontend: 5, backend: 200, generation: 3, seen: 1 });
     before.stop();
 
     const { datapath } = await start({ mapSizes: { ...sandbox.options.mapSizes, flows4: 8192, backends4: 100 } });
@@ -267,6 +270,8 @@ describe('datapath', () => {
     assert.ok(moved > 0 && moved < 100, 'an id beyond the new limit is given anew');
     assert.equal(datapath.maps.backends4.get(moved)?.address, '10.2.0.200');
     assert.deepEqual(datapath.maps.affinities.get(affine), { backend: 7, generation: 3, seen: 1 });
+    assert.equal(datapath.maps.affinities.get({ ...affine, frontend: 6 })?.backend, moved);
+    assert.equal(datapath.maps.socket_flows.get(call)?.backend, moved, 'no socket is taken for one of a backend that is gone');
     assert.equal(datapath.maps.addresses4.get('10.96.0.10'), AddressFlag.ADDRESS_FRONTEND, 'its flows are found');
     assert.ok((datapath.maps.settings.get(0)?.route_generation ?? 0) > 1, 'next hops that flows remember are not believed');
     assert.equal((datapath.maps.settings.get(0)?.flags ?? 0) & SettingFlag.SETTING_YIELD, 0);

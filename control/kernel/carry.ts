@@ -171,6 +171,17 @@ function movedBackends(native: Native, from: Source, to: Descriptors, family: 4 
   return moved;
 }
 
+/** What else names a backend by id, and the address of its key that tells the family; a network namespace in its place tells none. */
+const CHOICES: Partial<Record<MapName, { readonly key: string; readonly address: string; readonly value: string }>> = {
+  affinities: { key: 'affinity_key', address: 'client', value: 'affinity' },
+  socket_flows: { key: 'socket_key', address: 'address', value: 'socket_flow' },
+};
+
+/** RFC 4291 2.5.5.2: IPv4 in an IPv6 address. */
+function isMapped4(bytes: Uint8Array, at: number): boolean {
+  return isZero(bytes, at, 10) && bytes[at + 10] === 0xff && bytes[at + 11] === 0xff;
+}
+
 /** What a flow entry is about; the rest changes with its packets. */
 const CHOICE = ['backend', 'generation', 'flags', 'source_port', 'destination_port', 'source', 'destination'] as const;
 
@@ -319,9 +330,17 @@ export async function carry(
       continue;
     }
     const fd = to[map]!;
+    const choice = CHOICES[map];
+    const moved = choice && { 4: movedBackends(native, from, to, 4), 6: movedBackends(native, from, to, 6) };
     for (const entries of translated(native, from, map)) {
       for (const { key, value } of entries) {
         if (native.mapLookup(fd, key) !== undefined) continue;
+        if (choice && moved) {
+          const at = offsetOf(choice.value, 'backend');
+          const id = wordAt(value, at);
+          const of4 = isMapped4(key, offsetOf(choice.key, choice.address));
+          putWord(value, at, (of4 ? moved[4].get(id) : (moved[6].get(id) ?? moved[4].get(id))) ?? id);
+        }
         if (put(native, fd, map, key, value, NOEXIST)) added++;
         else unfit++;
       }
