@@ -89,6 +89,8 @@ export interface Agent {
   serviceOf(frontend: number): string | undefined;
   /** Entries by map, of those that the plan decides about; undefined: they are to be read again. */
   entries(): ReadonlyMap<string, number> | undefined;
+  /** Keys of the Services that have no room in the maps. */
+  unfit(): ReadonlySet<string>;
   report(): AgentReport;
   close(): void;
 }
@@ -123,7 +125,7 @@ export function openAgent(parts: AgentParts): Agent {
   const problems = problemSet();
 
   const verify = (held: Model) => {
-    state = adopt(maps, clock);
+    state = adopt(maps, clock, state.unfit);
     const { written: repaired } = sync(maps, state, held, config);
     verifiedAt = clock();
     if (repaired === 0) return;
@@ -206,6 +208,7 @@ export function openAgent(parts: AgentParts): Agent {
     },
     serviceOf: (frontend) => names.get(frontend)?.split(':', 1)[0],
     entries: () => heldEntries(state),
+    unfit: () => state.unfit,
     report() {
       const { oldestChangeMs, refusals, refusal, turns, wanted, applied, notedAt } = loop.state();
       return {

@@ -19,6 +19,8 @@ export interface SyncState {
   readonly clock: Clock;
   /** Undefined after a refusal: to be read again. */
   known: { readonly held: Held; readonly plan: Plan } | undefined;
+  /** Keys of the Services that had no room at the last sync. */
+  unfit: ReadonlySet<string>;
   /** Clock when retired addresses were looked after last. */
   sweptAt: number;
 }
@@ -37,15 +39,18 @@ export interface Synced {
 /** Entries of retired addresses are deleted by the expiry of flows; how often that is noticed here. */
 const SWEEP_MS = 10_000;
 
-function read(maps: Maps, clock: Clock): { held: Held; plan: Plan } {
+function read(maps: Maps, clock: Clock, unfit: ReadonlySet<string>): { held: Held; plan: Plan } {
   const held = readHeld(maps);
   // The Plan has the runs now, and their contents are big.
-  return { held: { ...held, runs: [] }, plan: openPlan(held, clock()) };
+  return { held: { ...held, runs: [] }, plan: openPlan(held, clock(), unfit) };
 }
 
-/** Reads what the maps hold: at the start of the agent, whatever is in them. Writes nothing. Throws KernelError. */
-export function adopt(maps: Maps, clock: Clock = () => performance.now()): SyncState {
-  return { clock, known: read(maps, clock), sweptAt: clock() };
+/**
+ * Reads what the maps hold: at the start of the agent, whatever is in them. Writes nothing. Throws KernelError. unfit: of
+ * an agent that reads them again.
+ */
+export function adopt(maps: Maps, clock: Clock = () => performance.now(), unfit: ReadonlySet<string> = new Set()): SyncState {
+  return { clock, known: read(maps, clock, unfit), unfit, sweptAt: clock() };
 }
 
 /** Forgets retired addresses whose entries are gone. */
@@ -67,7 +72,7 @@ function sweepRetired(maps: Maps, { held, plan }: { held: Held; plan: Plan }): v
  */
 export function sync(maps: Maps, state: SyncState, model: Model, options: CompileOptions): Synced {
   const { clock } = state;
-  const known = state.known ?? read(maps, clock);
+  const known = state.known ?? read(maps, clock, state.unfit);
   state.known = undefined;
   const { held, plan } = known;
   if (clock() - state.sweptAt >= SWEEP_MS) {
@@ -79,15 +84,16 @@ export function sync(maps: Maps, state: SyncState, model: Model, options: Compil
   const written = apply(maps, held, changes);
   settle(plan, clock());
   state.known = known;
+  state.unfit = new Set(plan.refused.keys());
   const waits = plan.refused.size > 0 && Number.isFinite(plan.retryAt);
   const retryAfterMs = waits ? Math.max(0, plan.retryAt - clock()) : undefined;
   return { problems: planProblems(plan), written, udpStopped: stopsUDP(changes), retryAfterMs };
 }
 
-/** What the maps hold otherwise than `model` asks for, read and compiled anew. Writes nothing. Throws KernelError. */
-export function compare(maps: Maps, model: Model, options: CompileOptions): Finding[] {
+/** What the maps hold otherwise than `model` asks for, read and compiled anew. Writes nothing. Throws KernelError. unfit: as in `adopt`. */
+export function compare(maps: Maps, model: Model, options: CompileOptions, unfit?: ReadonlySet<string>): Finding[] {
   const held = readHeld(maps);
-  const plan = openPlan(held, 0);
+  const plan = openPlan(held, 0, unfit);
   compile(model, plan, options, 0);
   return mapFindings(difference(held, plan), held);
 }

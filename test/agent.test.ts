@@ -9,6 +9,7 @@ import { REST_MS } from '../control/compile/ids.ts';
 import { KernelError, type Maps, memoryMaps } from '../control/kernel/maps.ts';
 import { openLoop, type Pace, pauseMs } from '../control/loop.ts';
 import type { Problem } from '../control/model/model.ts';
+import { compare } from '../control/sync.ts';
 import { checkedMaps } from './lib/checked-maps.ts';
 import { meaning } from './lib/meaning.ts';
 import { node, type Raw, service, slice } from './lib/objects.ts';
@@ -387,6 +388,31 @@ describe('agent', () => {
     assert.equal(agent.report().drifts, 1);
     advance(600_000);
     assert.equal(agent.report().drifts, 1, 'nothing to repair is no drift');
+    agent.close();
+  });
+
+  it('a full map goes to whom it serves: the periodic look and the comparison find nothing to repair', () => {
+    const maps = memoryMaps({ ...SIZES, frontends4: 2 });
+    const { given, source, lines } = parts(maps);
+    const agent = openAgent(given);
+    const of = (name: string, ip: string, year: number, ports: number[]): Raw =>
+      service(
+        name,
+        { clusterIP: ip, clusterIPs: [ip], ports: ports.map((port) => ({ name: `p${port}`, port })) },
+        { metadata: { name, namespace: 'default', creationTimestamp: `${year}-01-01T00:00:00Z` } },
+      );
+    source.put(of('old', '10.96.0.1', 2020, [80]), of('new', '10.96.0.2', 2021, [80]));
+    advance(REST_MS * 2);
+    source.put(of('old', '10.96.0.1', 2020, [80, 81]));
+    advance(REST_MS * 2);
+    assert.deepEqual([frontends(maps), [...agent.unfit()]], [['10.96.0.2:80'], ['default/old']]);
+    assert.deepEqual(compare(maps, agent.model()!, given.config, agent.unfit()), []);
+    advance(700_000);
+    assert.deepEqual([frontends(maps), agent.report().drifts], [['10.96.0.2:80'], 0]);
+    assert.ok(!lines.some(({ msg }) => /somebody else/.test(msg)));
+    source.remove('Service', 'default/new');
+    advance(REST_MS * 2);
+    assert.deepEqual(frontends(maps), ['10.96.0.1:80', '10.96.0.1:81']);
     agent.close();
   });
 

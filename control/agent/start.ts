@@ -199,7 +199,7 @@ export async function startAgent(start: Start): Promise<RunningAgent | undefined
       if (model === undefined) throw new Error('the agent waits for its source: it has no Services to speak of yet');
       return model;
     };
-    const findings = async () => [...compare(datapath.maps, modelNow(), config), ...(await datapath.findings())];
+    const findings = async () => [...compare(datapath.maps, modelNow(), config, agent.unfit()), ...(await datapath.findings())];
     const account = (to: Destination | ServiceName) => {
       const { oldestChangeMs, refusal, problems } = agent.report();
       const model = modelNow();

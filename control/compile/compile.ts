@@ -115,7 +115,8 @@ function compareServices(plan: Plan, model: Model): { changed: ModelService[]; v
     } else if (compiled?.source !== service && plan.refused.get(key)?.source !== service) changed.push(service);
   }
   plan.wanted = model.services;
-  return { changed: changed.sort(byAge), vanished };
+  const late = ({ key }: ModelService) => Number(plan.unfit.has(key));
+  return { changed: changed.sort((a, b) => late(a) - late(b) || byAge(a, b)), vanished };
 }
 
 /** Services that were refused before and may fit by now. */

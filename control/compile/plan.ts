@@ -105,6 +105,8 @@ export interface Plan {
   wanted: Model['services'];
   /** Services that do not fit, with the version that was tried. */
   readonly refused: Map<string, { readonly source: ModelService; readonly problem: Problem }>;
+  /** Services that had no room before the maps were read: those that are served come first, however young. */
+  readonly unfit: ReadonlySet<string>;
   /** Frontend keys that more than one Service port claims. */
   readonly disputed: Map<string, { readonly family: Family; readonly text: string }>;
   /** Until the first settle: ids that the maps showed at the start, by frontend. A Service port that had one keeps it. */
@@ -154,8 +156,8 @@ function openFamily(family: Family, limits: FamilyLimits, entries: FamilyEntries
   };
 }
 
-/** A Plan without Services over maps that hold `ground`: all of it is to go, unless a Service claims it first. `now` in ms. */
-export function openPlan(ground: Ground, now: number): Plan {
+/** A Plan without Services over maps that hold `ground`: all of it is to go, unless a Service claims it first. `now` in ms. unfit: keys of the Services that had no room before. */
+export function openPlan(ground: Ground, now: number, unfit: ReadonlySet<string> = new Set()): Plan {
   const { limits, entries } = ground;
   const heldIds = (family: Family) => new Map([...entries[family].frontends].map(([text, { value }]) => [text, value.id]));
   return {
@@ -166,6 +168,7 @@ export function openPlan(ground: Ground, now: number): Plan {
     services: new Map(),
     wanted: sortedMap(),
     refused: new Map(),
+    unfit,
     disputed: new Map(),
     heldIds: { 4: heldIds(4), 6: heldIds(6) },
     node: undefined,
