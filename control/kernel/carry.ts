@@ -2,8 +2,9 @@
 // flows, affinities and sockets' choices are copied, field by field by name, while programs of both generations run: what is there stays.
 
 import { setImmediate as nextTurn } from 'node:timers/promises';
-import { LAYOUT, MAPS, type MapName, SettingFlag } from '../abi/layout.gen.ts';
+import { FlowFlag, LAYOUT, MAPS, type MapName, SettingFlag, Settings } from '../abi/layout.gen.ts';
 import { type Layout, translation, WORD_SIZES } from '../abi/translation.ts';
+import { type ExpiryClock, isOver, type Life } from './expire.ts';
 import { KernelError } from './maps.ts';
 import type { Native } from './native.ts';
 import type { Pins } from './pins.ts';
@@ -252,21 +253,72 @@ const textOf = (key: Uint8Array) => Buffer.from(key.buffer, key.byteOffset, key.
 export type OwnFlows = Set<string>;
 
 /**
+ * Who gives new flows their backends and ports? While it is the other generation only flows are copied whose tuples it gives to nobody else and
+ * that it would still serve if ours went again: whole in both directions, not closing, in the first half of their time. An answer to a new flow
+ * would meet the old one's copy here, and go to its client. Once it is ours, the rest is copied, and what is ours leaves the other
+ * generation's maps, so that who ends this after us does not take it for alive.
+ */
+export type Deciding = 'theirs' | 'ours';
+
+const CLOSING = FlowFlag.FLOW_FIN | FlowFlag.FLOW_PEER_FIN | FlowFlag.FLOW_RST;
+
+/** The other generation's own times (ours where it does not say), halved where only the first half counts. now: low 32 bits of jiffies64. */
+function clockOf(native: Native, from: Source, to: Descriptors, deciding: Deciding, now: number): ExpiryClock {
+  const value = [...translated(native, from, 'settings')].flat()[0]?.value ?? native.mapLookup(to.settings!, new Uint8Array(4))!;
+  const settings = Settings.decode(new DataView(value.buffer, value.byteOffset), 0);
+  const part = (timeout: number) => (deciding === 'theirs' ? timeout / 2 : timeout);
+  return {
+    now,
+    settings: {
+      ...settings,
+      tcp_syn_timeout: part(settings.tcp_syn_timeout),
+      tcp_established_timeout: part(settings.tcp_established_timeout),
+      tcp_close_timeout: part(settings.tcp_close_timeout),
+      udp_timeout: part(settings.udp_timeout),
+      udp_stream_timeout: part(settings.udp_stream_timeout),
+    },
+    closeWaitTimeout: Number.POSITIVE_INFINITY,
+  };
+}
+
+/**
  * Copies flows that are not there yet, both directions of each at once: a flow of which ours knows one direction and the other generation the other
  * would end in halves. Packets go on meanwhile: a client may use its port again, for another backend, between our look and our write. So the
  * other generation is asked once more when the entry is in ours, and what it no longer says is taken back; the next pass gets it as it is then.
  * The event loop turns in between. Throws KernelError.
  */
-async function carryFlows(native: Native, from: Source, to: Descriptors, map: MapName, own: OwnFlows, move: boolean): Promise<Carried> {
+async function carryFlows(
+  native: Native,
+  from: Source,
+  to: Descriptors,
+  map: MapName,
+  own: OwnFlows,
+  deciding: Deciding,
+  jiffies: number,
+): Promise<Carried> {
   let [added, unfit] = [0, 0];
   const family = map.endsWith('4') ? 4 : 6;
   const struct = `flow${family}`;
   const moved = movedBackends(native, from, to, family);
   const at = offsetOf(struct, 'backend');
+  const [flagsAt, seenAt] = [offsetOf(struct, 'flags'), offsetOf(struct, 'seen')];
+  const protocolAt = offsetOf(`flow_key${family}`, 'protocol');
+  const clock = clockOf(native, from, to, deciding, jiffies);
   const now = openNow(native, from, family);
   const homes = [to[`flows${family}`]!, to[`new_flows${family}`]!];
+
   // Asked before anything is written: an error costs thirty times as much as an answer.
-  const isHere = (key: Uint8Array) => homes.some((home) => native.mapLookup(home, key) !== undefined);
+  function here(key: Uint8Array): Uint8Array | undefined {
+    for (const home of homes) {
+      const value = native.mapLookup(home, key);
+      if (value !== undefined) return value;
+    }
+    return undefined;
+  }
+
+  const flagsOf = (value: Uint8Array) => new DataView(value.buffer, value.byteOffset).getUint16(flagsAt, true);
+  const lifeOf = (value: Uint8Array): Life => ({ flags: flagsOf(value), seen: wordAt(value, seenAt) });
+  const leadsTo = (value: Uint8Array, key: Uint8Array, target: Uint8Array) => textOf(peerOf(key, value, family)) === textOf(target);
 
   function carryOne(home: MapName, key: Uint8Array, value: Uint8Array): void {
     const written = value.slice();
@@ -281,26 +333,34 @@ async function carryFlows(native: Native, from: Source, to: Descriptors, map: Ma
     else own.add(textOf(key));
   }
 
+  function consider(key: Uint8Array): void {
+    const name = textOf(key);
+    if (own.has(name) || here(key) !== undefined) {
+      own.add(name);
+      if (deciding === 'ours') now.remove(key);
+      return;
+    }
+    // The page was read a while ago.
+    const current = now.find(key);
+    if (current === undefined) return;
+    const peer = peerOf(key, current.value, family);
+    const peerHere = here(peer);
+    if (peerHere === undefined && own.has(textOf(peer))) return;
+    // A request whose tuple a flow of ours has for its answers: they are one tuple's, and it is over or lost to it.
+    if (peerHere !== undefined && !leadsTo(peerHere, peer, key) && !(flagsOf(current.value) & FlowFlag.FLOW_REPLY)) return;
+    const other = now.find(peer);
+    // A reply whose request was given to another backend since.
+    const whole = other !== undefined && leadsTo(other.value, peer, key);
+    const protocol = key[protocolAt]!;
+    if (isOver(lifeOf(current.value), whole ? lifeOf(other.value) : undefined, protocol, clock)) return;
+    if (deciding === 'theirs' && (!whole || (flagsOf(current.value) | flagsOf(other.value)) & CLOSING)) return;
+    if (whole && peerHere === undefined) carryOne(other.map, peer, other.value);
+    carryOne(current.map, key, current.value);
+  }
+
   try {
     for (const entries of translated(native, from, map)) {
-      for (const { key, value } of entries) {
-        const name = textOf(key);
-        if (own.has(name) || isHere(key)) {
-          own.add(name);
-          if (move) now.remove(key);
-          continue;
-        }
-        const peer = peerOf(key, value, family);
-        const peerIsOwn = own.has(textOf(peer));
-        const peerIsHere = isHere(peer);
-        if (peerIsOwn && !peerIsHere) continue;
-        // The page was read a while ago.
-        const current = now.find(key);
-        if (current === undefined) continue;
-        const other = peerIsHere ? undefined : now.find(peer);
-        if (other !== undefined) carryOne(other.map, peer, other.value);
-        carryOne(current.map, key, current.value);
-      }
+      for (const { key } of entries) consider(key);
       await nextTurn();
     }
   } finally {
@@ -310,8 +370,8 @@ async function carryFlows(native: Native, from: Source, to: Descriptors, map: Ma
 }
 
 /**
- * Copies what is not there yet. own: of all passes together. move: what is ours leaves the other generation's maps,
- * so that who ends this after us does not take it for alive. The event loop turns in between. Throws KernelError.
+ * Copies what is not there yet. own: of all passes together. jiffies: low 32 bits of jiffies64. The event loop turns in between.
+ * Throws KernelError.
  */
 export async function carry(
   native: Native,
@@ -319,12 +379,13 @@ export async function carry(
   to: Descriptors,
   maps: readonly MapName[],
   own: OwnFlows,
-  move: boolean,
+  deciding: Deciding,
+  jiffies: number,
 ): Promise<Carried> {
   let [added, unfit] = [0, 0];
   for (const map of maps) {
     if (/^(new_)?flows[46]$/.test(map)) {
-      const carried = await carryFlows(native, from, to, map, own, move);
+      const carried = await carryFlows(native, from, to, map, own, deciding, jiffies);
       added += carried.entries;
       unfit += carried.unfit;
       continue;

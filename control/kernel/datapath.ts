@@ -5,7 +5,7 @@ import { mkdirSync } from 'node:fs';
 import { type Features, SettingFlag } from '../abi/layout.gen.ts';
 import type { Problem } from '../model/model.ts';
 import { type DeviceHooks, openDeviceHooks, type Wanted } from './attach.ts';
-import { type Carried, carry, FLOW_MAPS, SOCKET_MAPS, type Source, seedMaps } from './carry.ts';
+import { type Carried, carry, type Deciding, FLOW_MAPS, SOCKET_MAPS, type Source, seedMaps } from './carry.ts';
 import { attachSocketPrograms, cgroupRootOf } from './cgroup.ts';
 import { measureJiffies, probeFeatures } from './features.ts';
 import type { Finding } from './findings.ts';
@@ -157,6 +157,8 @@ function run(native: Native, node: Node, options: DatapathOptions, features: Fea
     return test;
   }
 
+  const jiffies = () => Number(BigInt.asUintN(32, readClock().jiffies));
+
   /** Programs to devices by their roles. A device's entry in the map is there before its programs are. */
   function follow(view: ClusterView): void {
     const network = node.network.current();
@@ -188,18 +190,18 @@ function run(native: Native, node: Node, options: DatapathOptions, features: Fea
   }
 
   /**
-   * Ours stand before the others at every hook and pass what they do not know. So: what is there is copied; then, with one write, new flows are
-   * ours everywhere at once; what began meanwhile is copied; then the others go. No packet finds a moment without its flow.
+   * Ours stand before the others at every hook and pass what they do not know. So: what will stay is copied; then, with one write, new flows are
+   * ours everywhere at once; the rest and what began meanwhile is copied; then the others go. No packet finds a moment without its flow.
    */
   async function takeOver(opened: Writer): Promise<TakenOver> {
     let [entries, unfit] = [0, 0];
     const own = new Set<string>();
-    const carryAll = async (maps: typeof FLOW_MAPS, most: number, move: boolean) => {
+    const carryAll = async (maps: typeof FLOW_MAPS, most: number, deciding: Deciding) => {
       for (let pass = 0; pass < most; pass++) {
         let added = 0;
         unfit = 0;
         for (const source of sources) {
-          const carried = await carry(native, source, loaded.maps, maps, own, move);
+          const carried = await carry(native, source, loaded.maps, maps, own, deciding, jiffies());
           added += carried.entries;
           unfit += carried.unfit;
         }
@@ -207,16 +209,16 @@ function run(native: Native, node: Node, options: DatapathOptions, features: Fea
         if (added === 0) return;
       }
     };
-    await carryAll([...FLOW_MAPS, ...SOCKET_MAPS], PASSES, false);
+    await carryAll([...FLOW_MAPS, ...SOCKET_MAPS], PASSES, 'theirs');
     opened.setStanding({ yielding: false });
     opened.write(node.network, opened.view());
-    await carryAll(FLOW_MAPS, PASSES, true);
+    await carryAll(FLOW_MAPS, PASSES, 'ours');
     // Who asks for a backend asks us from now on; who asks for the frontend of an answer finds both until the last choice is copied.
     for (const other of others) detachLinks(native, other.cgroupLinks, (name) => /^(connect|sendmsg)/.test(name));
-    await carryAll(SOCKET_MAPS, PASSES, true);
+    await carryAll(SOCKET_MAPS, PASSES, 'ours');
     const left = unfit;
     for (const other of others) for (const directory of [other.cgroupLinks, other.deviceLinks]) detachLinks(native, directory);
-    await carryAll(FLOW_MAPS, 1, true);
+    await carryAll(FLOW_MAPS, 1, 'ours');
     for (const other of others) removeGeneration(native, other, ledger, netlink);
     const known = new Set(sources.map((source) => source.pins));
     const unknown = others.filter((other) => !known.has(other)).map(({ directory }) => directory);
@@ -296,7 +298,7 @@ function run(native: Native, node: Node, options: DatapathOptions, features: Fea
       writer.setExceptions(paths);
       writer.write(node.network, writer.view());
     },
-    jiffies: () => Number(BigInt.asUintN(32, readClock().jiffies)),
+    jiffies,
     problems,
     onProblems(callback) {
       callbacks.add(callback);

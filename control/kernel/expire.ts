@@ -152,14 +152,17 @@ function isOverIn<K extends Key, V extends Flow>(maps: FamilyMaps<K, V>, key: K,
   return isOver(flow, peerOf(maps, flow, key.protocol), key.protocol, clock);
 }
 
+/** What of an entry says how long its flow lives. */
+export type Life = Pick<Flow, 'flags' | 'seen'>;
+
 /** Over: both directions are past the flow's time, which both together decide. */
-function isOver(flow: Flow, peer: Flow | undefined, protocol: number, clock: ExpiryClock): boolean {
+export function isOver(flow: Life, peer: Life | undefined, protocol: number, clock: ExpiryClock): boolean {
   const timeout = timeoutOf(flow.flags | (peer === undefined ? 0 : seenFromHere(peer.flags)), protocol, clock);
   return age(flow, clock) > timeout && (peer === undefined || age(peer, clock) > timeout);
 }
 
 /** Jiffies since the last packet. Programs go on while we look: what they wrote after `now` was read is not old but young. */
-function age(flow: Flow, clock: ExpiryClock): number {
+function age(flow: Life, clock: ExpiryClock): number {
   return Math.max(0, (clock.now - flow.seen) | 0);
 }
 
