@@ -88,7 +88,8 @@ function hasTcx(): boolean {
 function programsAt(device: string): number[] {
   const ifindex = indexOf(device);
   if (tcx) return native.query(ifindex, TCX_INGRESS).programIds;
-  return [native.tcQuery(ifindex, 'ingress', 1, 0x51ce) ?? []].flat();
+  // A handle for each generation of maps.
+  return Array.from({ length: 8 }, (_, i) => native.tcQuery(ifindex, 'ingress', 1, 0x51ce + i) ?? []).flat();
 }
 
 /** Ids of the links there: none where programs are filters. */
