@@ -89,6 +89,14 @@ async function measureAlone({ big, small, rounds, changes, paced }: Plan): Promi
       'all maps read and compared, nothing to write',
       found.big.map((one) => one.wholeMs),
     ),
+    row(
+      'all maps looked at in slices, nothing found',
+      found.big.map((one) => one.lookMs),
+    ),
+    row(
+      'all maps looked at in slices, longest wait of anything else',
+      found.big.map((one) => one.lookStallMs),
+    ),
     row(`${rate}, median`, first!.pacedMs, { goal: { ms: 20 } }),
     row(`${rate}, 99th of 100`, first!.pacedMs, { quantile: 0.99, goal: { ms: 250 } }),
     row('anonymous memory, objects and agent, after the changes', [], {

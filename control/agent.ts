@@ -3,6 +3,7 @@
 
 import type { Config } from './config.ts';
 import type { KernelError, Maps } from './kernel/maps.ts';
+import { openLook } from './look.ts';
 import { type Loop, openLoop, type Pace } from './loop.ts';
 import { buildModel, changedIn } from './model/build.ts';
 import type { Model, NodeFacts, Problem } from './model/model.ts';
@@ -13,7 +14,7 @@ import type { PortName } from './observe/snapshot.ts';
 import type { Objects, Source } from './source/objects.ts';
 import { adopt, type Clock, frontendNames, heldEntries, sync } from './sync.ts';
 
-/** How often the maps are compared with what they must hold although nothing changed: others can write to pinned maps too. */
+/** How often the maps are looked at although nothing changed: others can write to pinned maps too. */
 const VERIFY_MS = 300_000;
 
 export interface AgentParts {
@@ -111,10 +112,12 @@ function logProblem(log: Log, problem: Problem): void {
 export function openAgent(parts: AgentParts): Agent {
   const { config, source, maps, log } = parts;
   const clock = parts.clock ?? (() => performance.now());
-  let state = adopt(maps, clock);
+  const state = adopt(maps, clock);
   /** Of the last turn that succeeded: a kernel that refuses takes nobody's name away. */
   let names: ReadonlyMap<number, string> = frontendNames(state);
-  let verifiedAt = clock();
+  let lookedAt = clock();
+  /** What the last look found, until it is repaired. */
+  let suspect: 'drift' | KernelError | undefined;
   let model: Model | undefined;
   let written = 0;
   let drifts = 0;
@@ -124,10 +127,14 @@ export function openAgent(parts: AgentParts): Agent {
   let syncProblems: readonly Problem[] = [];
   const problems = problemSet();
 
-  const verify = (held: Model) => {
-    state = adopt(maps, clock, state.unfit);
-    const { written: repaired } = sync(maps, state, held, config);
-    verifiedAt = clock();
+  /** Reads the maps anew and makes them hold what they must hold already. */
+  const repair = (last: Model, why: 'drift' | KernelError) => {
+    whole = true;
+    state.known = undefined;
+    suspect = 'drift';
+    if (why !== 'drift') throw why;
+    const { written: repaired } = sync(maps, state, last, config);
+    suspect = undefined;
     if (repaired === 0) return;
     drifts++;
     log.warn({ written: repaired }, 'somebody else had changed the maps; they are repaired');
@@ -141,10 +148,7 @@ export function openAgent(parts: AgentParts): Agent {
     }
     const began = clock();
     const objects = source.objects();
-    if (model !== undefined && clock() - verifiedAt >= VERIFY_MS) {
-      verify(model);
-      whole = true;
-    }
+    if (model !== undefined && suspect !== undefined) repair(model, suspect);
     model = buildModel(objects, nodeFacts(objects, config.nodeName, parts.addresses(), config.bindAddress), config, model);
     changed = union(changed, changedIn(model));
     const synced = sync(maps, state, model, config);
@@ -164,7 +168,11 @@ export function openAgent(parts: AgentParts): Agent {
     });
     changed = new Set();
     whole = false;
-    return { againAfterMs: Math.min(synced.retryAfterMs ?? VERIFY_MS, Math.max(0, verifiedAt + VERIFY_MS - clock())) };
+    if (clock() - lookedAt >= VERIFY_MS) {
+      lookedAt = clock();
+      look.begin();
+    }
+    return { againAfterMs: Math.min(synced.retryAfterMs ?? VERIFY_MS, Math.max(0, lookedAt + VERIFY_MS - clock())) };
   };
 
   const tellProblems = () => {
@@ -190,6 +198,11 @@ export function openAgent(parts: AgentParts): Agent {
     );
   };
   const loop: Loop = openLoop(turn, tellRefusal, config);
+  const look = openLook(maps, state, (found) => {
+    if (found === undefined) return;
+    suspect = found;
+    loop.dirty();
+  });
   source.onChange(() => loop.dirty());
 
   return {
@@ -228,6 +241,9 @@ export function openAgent(parts: AgentParts): Agent {
         problems: problems.current(),
       };
     },
-    close: loop.close,
+    close() {
+      look.close();
+      loop.close();
+    },
   };
 }

@@ -59,6 +59,9 @@ function advance(ms: number): void {
   for (let left = ms; left > 0; left -= 100) mock.timers.tick(Math.min(left, 100));
 }
 
+/** After this the maps were looked at, and what was found is repaired. */
+const LOOK_MS = 301_000;
+
 function frontends(maps: Maps): string[] {
   return [...maps.frontends4.entries()].map(([key]) => `${key.address}:${key.port}`).sort();
 }
@@ -373,21 +376,108 @@ describe('agent', () => {
     agent.close();
   });
 
-  it('notices that somebody else changed the maps, and repairs them', () => {
-    const maps = memoryMaps(SIZES);
+  for (const [kind, open] of Object.entries({
+    'maps in memory': () => memoryMaps(SIZES),
+    'maps under watch': () => checkedMaps(SIZES, () => Date.now(), REST_MS).maps,
+  })) {
+    it(`notices that somebody else changed the maps, and repairs them (14.3): ${kind}`, () => {
+      const maps = open();
+      const { given, source, lines } = parts(maps);
+      const agent = openAgent(given);
+      source.put(web(), webSlice('10.244.1.5'));
+      advance(0);
+      const wanted = meaning(maps);
+      const [[key] = assert.fail('no frontend')] = [...maps.frontends4.entries()];
+      maps.frontends4.delete(key);
+      assert.notEqual(meaning(maps), wanted);
+      advance(LOOK_MS);
+      assert.equal(meaning(maps), wanted);
+      assert.equal(agent.report().drifts, 1);
+      assert.deepEqual(
+        lines.filter(({ msg }) => msg === 'somebody else had changed the maps; they are repaired').map(({ level }) => level),
+        [40],
+      );
+      advance(2 * LOOK_MS);
+      assert.equal(agent.report().drifts, 1, 'nothing to repair is no drift');
+      agent.close();
+    });
+  }
+
+  it('a change does not wait for the look at the maps', () => {
+    const inner = memoryMaps(SIZES);
+    let now = 0;
+    let step = 0;
+    const seen: string[][] = [];
+    /** Called when the look comes to a map. */
+    const hook = <M extends { pages(limit: number): unknown }>(map: M, call: () => void): M => ({
+      ...map,
+      pages(limit: number) {
+        call();
+        return map.pages(limit);
+      },
+    });
+    const other = service('other', { clusterIP: '10.96.0.11', clusterIPs: ['10.96.0.11'], ports: [{ port: 80 }] });
+    const maps: Maps = {
+      ...inner,
+      backends4: hook(inner.backends4, () => {
+        // Slots are looked at last.
+        const [[, frontend] = assert.fail('no frontend')] = [...inner.frontends4.entries()];
+        inner.slots.fill(frontend.cluster.first, [7]);
+        source.put(other);
+      }),
+      addresses4: hook(inner.addresses4, () => seen.push(frontends(inner))),
+    };
+    // While it steps, every glance at the clock finds a slice over.
+    const { given, source } = parts(maps, testSource(), { clock: () => (now += step) });
+    const agent = openAgent(given);
+    source.put(service('web'), webSlice('10.244.1.5'));
+    advance(0);
+    const wanted = meaning(inner);
+    now += LOOK_MS;
+    step = 3;
+    agent.dirty();
+    advance(0);
+    assert.deepEqual(seen, [['10.96.0.10:80', '10.96.0.11:80']], 'applied before the look went on');
+    assert.equal(agent.report().drifts, 1, 'and the look went on to its end');
+    source.remove('Service', 'default/other');
+    advance(0);
+    assert.equal(meaning(inner), wanted);
+    agent.close();
+  });
+
+  it('a refusal to read during the look is a refusal like any other: told, and tried again after a pause', () => {
+    const inner = memoryMaps(SIZES);
+    let refuses = false;
+    const maps: Maps = {
+      ...inner,
+      addresses4: {
+        ...inner.addresses4,
+        pages(limit) {
+          if (refuses) throw new KernelError('page', 'addresses4', 'ENOMEM');
+          return inner.addresses4.pages(limit);
+        },
+        entries() {
+          if (refuses) throw new KernelError('page', 'addresses4', 'ENOMEM');
+          return inner.addresses4.entries();
+        },
+      },
+    };
     const { given, source } = parts(maps);
     const agent = openAgent(given);
     source.put(web(), webSlice('10.244.1.5'));
-    mock.timers.tick(0);
-    const wanted = meaning(maps);
-    const [[key] = assert.fail('no frontend')] = [...maps.frontends4.entries()];
-    maps.frontends4.delete(key);
-    assert.notEqual(meaning(maps), wanted);
-    advance(300_000);
-    assert.equal(meaning(maps), wanted);
-    assert.equal(agent.report().drifts, 1);
-    advance(600_000);
-    assert.equal(agent.report().drifts, 1, 'nothing to repair is no drift');
+    advance(0);
+    const wanted = meaning(inner);
+    inner.addresses4.delete('10.96.0.10');
+    refuses = true;
+    advance(LOOK_MS);
+    assert.equal(agent.report().refusal, 'page addresses4: ENOMEM');
+    const before = agent.report().refusals;
+    advance(30_000);
+    assert.ok(agent.report().refusals > before && agent.report().refusals < 12, 'with longer and longer pauses');
+    refuses = false;
+    advance(60_000);
+    assert.equal(meaning(inner), wanted);
+    assert.deepEqual([agent.report().refusal, agent.report().drifts], [undefined, 1]);
     agent.close();
   });
 
@@ -441,7 +531,7 @@ const step = fc.oneof(
   fc.record({ slice: name, addresses: fc.subarray(['10.244.1.5', '10.244.1.6', '10.244.2.5']), ready: fc.boolean() }),
   fc.record({ removeService: name }),
   fc.record({ removeSlice: name }),
-  fc.record({ waitMs: fc.constantFrom(0, 50, REST_MS, 40_000) }),
+  fc.record({ waitMs: fc.constantFrom(0, 50, REST_MS, 40_000, LOOK_MS) }),
   fc.constant({ restart: true as const }),
 );
 type Step = typeof step extends fc.Arbitrary<infer T> ? T : never;
@@ -481,7 +571,7 @@ describe('agent, whatever happens', () => {
           agent.dirty();
           advance(120_000);
           agent.close();
-          assert.equal(agent.report().oldestChangeMs, undefined);
+          assert.deepEqual([agent.report().oldestChangeMs, agent.report().drifts], [undefined, 0]);
 
           const fresh = memoryMaps(SIZES);
           const alone = openAgent({ ...given, maps: fresh });

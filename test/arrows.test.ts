@@ -21,7 +21,7 @@ const EVERYTHING: Readonly<Record<string, Reach>> = {
     home: 'values',
     kernel: 'values',
   },
-  ...{ loop: 'values', model: 'values', observe: 'values', sorted: 'values', source: 'values', sync: 'values' },
+  ...{ look: 'values', loop: 'values', model: 'values', observe: 'values', sorted: 'values', source: 'values', sync: 'values' },
 };
 
 const CONTROL: Readonly<Record<string, Readonly<Record<string, Reach>>>> = {
@@ -44,6 +44,7 @@ const CONTROL: Readonly<Record<string, Readonly<Record<string, Reach>>>> = {
   cli: EVERYTHING,
   agent: EVERYTHING,
   loop: { config: 'types', kernel: 'values', model: 'types', observe: 'values', sync: 'values' },
+  look: { kernel: 'values', sync: 'types' },
   sync: { abi: 'values', compile: 'values', kernel: 'values', model: 'types', observe: 'types' },
 };
 

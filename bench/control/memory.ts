@@ -12,12 +12,13 @@ import { openAgent } from '../../control/agent.ts';
 import { readConfig } from '../../control/config.ts';
 import { loadNative } from '../../control/kernel/addon.ts';
 import { probeFeatures } from '../../control/kernel/features.ts';
-import { kernelMaps, memoryMaps } from '../../control/kernel/maps.ts';
+import { kernelMaps, type Maps, memoryMaps } from '../../control/kernel/maps.ts';
 import { objectPath } from '../../control/kernel/preconditions.ts';
+import { openLook } from '../../control/look.ts';
 import type { Source } from '../../control/source/objects.ts';
 import { parseObjects } from '../../control/source/parse.ts';
 import { objectStore } from '../../control/source/store.ts';
-import { adopt, sync } from '../../control/sync.ts';
+import { adopt, type SyncState, sync } from '../../control/sync.ts';
 import { addressesOf, type Raw, type Size, serviceObject, sliceObject } from './cluster.ts';
 import { anonymousMiB } from './process.ts';
 
@@ -29,8 +30,11 @@ export interface Found {
   readonly changesMs: readonly number[];
   /** The same at a pace, from when the event was due. */
   readonly pacedMs: readonly number[];
-  /** Reading the maps anew and comparing all of them with the Model, as the agent does every five minutes. */
+  /** Reading the maps anew and comparing all of them with the Model, as the agent does after a refusal and after drift. */
   readonly wholeMs: number;
+  /** Looking at all maps in slices, as the agent does every five minutes: all of it, and the longest that anything else waited. */
+  readonly lookMs: number;
+  readonly lookStallMs: number;
   readonly anonymousMiB: number;
   /** Of the kernel's maps; 0 for those in memory. */
   readonly mapsMiB: number;
@@ -71,6 +75,26 @@ function openMaps(kind: string) {
     Number(/^memlock:\s+(\d+)/m.exec(readFileSync(`/proc/self/fdinfo/${fd}`, 'utf8'))?.[1] ?? 0),
   );
   return { maps: kernelMaps(native, loaded.maps), mapsMiB: kept.reduce((sum, bytes) => sum + bytes, 0) / 2 ** 20 };
+}
+
+/** One look, with something else that wants its turn all the while. */
+async function lookAt(maps: Maps, state: SyncState): Promise<{ lookMs: number; lookStallMs: number }> {
+  let looking = true;
+  const look = openLook(maps, state, (found) => {
+    if (found !== undefined) throw new Error(`the look found ${found}`);
+    looking = false;
+  });
+  const began = performance.now();
+  let turned = began;
+  let lookStallMs = 0;
+  look.begin();
+  while (looking) {
+    await nextTurn();
+    const now = performance.now();
+    lookStallMs = Math.max(lookStallMs, now - turned);
+    turned = now;
+  }
+  return { lookMs: turned - began, lookStallMs };
 }
 
 async function run(size: Size, kind: string, changes: number, paced: { perSecond: number; seconds: number }): Promise<Found> {
@@ -135,11 +159,13 @@ async function run(size: Size, kind: string, changes: number, paced: { perSecond
   }
   const rss = anonymousMiB(process.pid);
   const looked = performance.now();
-  const { written } = sync(maps, adopt(maps), agent.model()!, config);
+  const state = adopt(maps);
+  const { written } = sync(maps, state, agent.model()!, config);
   const wholeMs = performance.now() - looked;
   if (written !== 0) throw new Error(`the maps differed from the Model in ${written} entries`);
   agent.close();
-  return { fromNothingMs, fromNothingCpuMs: (user + system) / 1000, changesMs, pacedMs, wholeMs, anonymousMiB: rss, mapsMiB };
+  const look = await lookAt(maps, state);
+  return { fromNothingMs, fromNothingCpuMs: (user + system) / 1000, changesMs, pacedMs, wholeMs, ...look, anonymousMiB: rss, mapsMiB };
 }
 
 const { values } = parseArgs({

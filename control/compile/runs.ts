@@ -10,6 +10,8 @@ export interface Run {
   readonly key: string;
   readonly first: number;
   readonly count: number;
+  /** Of the contents, to notice that somebody else changed them: see `sumOf`. */
+  sum: number;
   /** As they were found in the maps: not trusted before they were compared. Undefined: we filled them. */
   found: Uint32Array | undefined;
   claims: number;
@@ -65,7 +67,7 @@ export function openRuns(length: number, held: readonly HeldRun[]): Runs {
     end = first + ids.length;
     const known = key !== undefined && !runs.resting.has(key);
     const name = known ? key : `leftover ${first}`;
-    runs.resting.set(name, { key: name, first, count: ids.length, found: ids, claims: 0, freedAt: Number.POSITIVE_INFINITY });
+    runs.resting.set(name, { key: name, first, count: ids.length, sum: 0, found: ids, claims: 0, freedAt: Number.POSITIVE_INFINITY });
   }
   if (end < length) runs.gaps.push({ first: end, count: length - end });
   return runs;
@@ -125,6 +127,13 @@ export function reclaimRuns(runs: Runs, now: number): boolean {
   return any;
 }
 
+/** 32 bits of a run's contents (FNV-1a, word by word). One slot that is another changes them for certain, several do all but certainly. */
+export function sumOf(count: number, idAt: (index: number) => number): number {
+  let sum = 0x811c9dc5 | 0;
+  for (let i = 0; i < count; i++) sum = Math.imul(sum ^ idAt(i), 0x01000193);
+  return sum;
+}
+
 function sameIds(found: Uint32Array, wanted: ArrayLike<number>): boolean {
   return found.length === wanted.length && found.every((id, i) => id === wanted[i]);
 }
@@ -132,8 +141,13 @@ function sameIds(found: Uint32Array, wanted: ArrayLike<number>): boolean {
 /** A run of this name that rests with its contents in place. What was found in the maps is compared before it is trusted. */
 function wake(runs: Runs, key: string, contents: () => ArrayLike<number>): Run | undefined {
   const run = runs.resting.get(key);
-  if (run === undefined || (run.found !== undefined && !sameIds(run.found, contents()))) return undefined;
-  run.found = undefined;
+  if (run?.found !== undefined) {
+    const ids = contents();
+    if (!sameIds(run.found, ids)) return undefined;
+    run.sum = sumOf(ids.length, (i) => ids[i]!);
+    run.found = undefined;
+  }
+  if (run === undefined) return undefined;
   runs.resting.delete(key);
   return run;
 }
@@ -141,7 +155,8 @@ function wake(runs: Runs, key: string, contents: () => ArrayLike<number>): Run |
 function fill(runs: Runs, key: string, ids: ArrayLike<number>): Run | undefined {
   const first = allocate(runs, ids.length);
   if (first === undefined) return undefined;
-  const run: Run = { key, first, count: ids.length, found: undefined, claims: 0, freedAt: 0 };
+  const sum = sumOf(ids.length, (i) => ids[i]!);
+  const run: Run = { key, first, count: ids.length, sum, found: undefined, claims: 0, freedAt: 0 };
   runs.fresh.set(run, ids);
   return run;
 }

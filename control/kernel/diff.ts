@@ -31,7 +31,7 @@ export type Change =
 export type Changes = readonly Change[];
 
 /** Every member of the entry equal; those that are slices member by member. */
-function same<T extends object>(a: T, b: T): boolean {
+export function same<T extends object>(a: T, b: T): boolean {
   for (const name in a) {
     const [x, y] = [a[name], b[name]];
     if (x === y) continue;

@@ -20,7 +20,7 @@ export interface TypedMap<K, V> {
   setMany(entries: readonly (readonly [K, V])[]): void;
   /** Absent keys are passed over; a refusal's `done` counts the keys dealt with before it. */
   deleteMany(keys: readonly K[]): void;
-  /** All entries in no order; of an array those that are not zero. What changes meanwhile may be seen or not. */
+  /** All entries in no order; of an array those that are not zero, ascending. What changes meanwhile may be seen or not. */
   entries(): IterableIterator<[K, V]>;
   /** The same in pages of about `limit` entries, to pause in between. A page may be empty. */
   pages(limit: number): IterableIterator<[K, V][]>;

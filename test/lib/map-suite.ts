@@ -98,6 +98,10 @@ export function mapSuite(name: string, open: () => { maps: Maps; close: () => vo
       assert.deepEqual(maps.backends4.get(5), { address: '0.0.0.0', port: 0, protocol: 0, flags: 0, generation: 0 });
       maps.backends4.set(5, backend);
       assert.deepEqual([...maps.backends4.entries()], [[5, backend]]);
+      maps.backends4.set(3, backend);
+      const ids = (pages: Iterable<(readonly [number, unknown])[]>) => [...pages].flatMap((page) => page.map(([id]) => id));
+      assert.deepEqual(ids(maps.backends4.pages(2)), [3, 5], 'ascending');
+      maps.backends4.set(3, { address: '0.0.0.0', port: 0, protocol: 0, flags: 0, generation: 0 });
       assert.throws(() => maps.backends4.set(128, backend), refusesWith('E2BIG'));
       assert.throws(() => maps.backends4.delete(5), refusesWith('EINVAL'));
       assert.equal(maps.backends4.get(128), undefined);
