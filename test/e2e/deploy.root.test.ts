@@ -15,7 +15,7 @@ import { deployed, signalContainer, startContainer } from '../lib/container.ts';
 import { type AuditEvent, type ControlPlane, kubernetesIP, startControlPlane } from '../lib/control-plane.ts';
 import { openKubelet, registerNode } from '../lib/kubelet.ts';
 import { type Lab, openLab } from '../lib/netns.ts';
-import { nodeObjects } from '../lib/places.ts';
+import { nodeNames, nodeObjects } from '../lib/places.ts';
 import { until } from '../lib/sandbox.ts';
 import { plainLane } from '../lib/topology.ts';
 import { ask, serve } from '../lib/wire.ts';
@@ -24,14 +24,27 @@ const ROOT = fileURLToPath(new URL('../..', import.meta.url));
 const DEPLOY = join(ROOT, 'deploy');
 const ACCOUNT = 'kube-system/sluice';
 
-/** The files that README's section on clusters shows, by kind. */
-function filesOfReadme(): Map<string, Record<string, unknown>> {
+/** README's section on clusters. */
+function readme(): string {
   const [section = ''] = /^## On a cluster$[\s\S]*?(?=^## )/m.exec(readFileSync(join(ROOT, 'README.md'), 'utf8')) ?? [];
-  const blocks = section.match(/(?:^ {4}.*\n)+/gm) ?? [];
+  return section;
+}
+
+/** The files that it shows, by kind. */
+function filesOfReadme(): Map<string, Record<string, unknown>> {
+  const blocks = readme().match(/(?:^ {4}.*\n)+/gm) ?? [];
   const files = blocks
     .filter((block) => block.startsWith('    apiVersion: '))
     .flatMap((block) => parseAllDocuments(block.replace(/^ {4}/gm, '')));
   return new Map(files.map((file) => file.toJS() as Record<string, unknown>).map((file) => [String(file.kind), file]));
+}
+
+/** Commands that README's section on clusters shows and that begin with one of these words, without their comments. */
+function commandsOfReadme(...beginnings: string[]): string[] {
+  const lines = readme().match(/(?<=^ {4})kubectl .*$/gm) ?? [];
+  return lines
+    .map((line) => line.replace(/ +# .*| +#$/, '').trim())
+    .filter((line) => beginnings.some((words) => line.startsWith(`kubectl ${words}`)));
 }
 
 /** `verb resource.group` of each right that a role gives. */
@@ -42,13 +55,28 @@ function rightsOf(role: unknown): string[] {
   );
 }
 
+/** What is read of a pod that a DaemonSet made. */
+interface PlacedPod {
+  readonly metadata: { readonly name: string };
+  readonly spec: {
+    readonly nodeName?: string;
+    readonly affinity: {
+      readonly nodeAffinity: {
+        readonly requiredDuringSchedulingIgnoredDuringExecution: {
+          readonly nodeSelectorTerms: readonly { readonly matchFields: readonly { readonly values: readonly string[] }[] }[];
+        };
+      };
+    };
+  };
+}
+
 describe('deploy/', () => {
   let lab: Lab;
   let plane: ControlPlane;
   before(async () => {
     await execa('make', ['-s', 'image-root'], { cwd: ROOT });
     lab = openLab(plainLane);
-    plane = await startControlPlane(lab);
+    plane = await startControlPlane(lab, { controllers: ['daemonset-controller'] });
   });
   after(async () => {
     await plane?.close();
@@ -94,6 +122,58 @@ describe('deploy/', () => {
     assert.equal(said.split('\n').length, 5);
     const daemonSet = JSON.parse(await plane.kubectl(['-n', 'kube-system', 'get', 'daemonset', 'sluice', '-o', 'json']));
     assert.match(daemonSet.spec.template.spec.containers[0].image, /^registry\.example\/sluice:\d/);
+  });
+
+  it('README’s commands take kube-proxy from one node, and give it back', async () => {
+    for (const node of nodeNames) await registerNode(plane.client, node);
+    // As kubeadm makes it, as far as it decides where pods go.
+    const labels = { 'k8s-app': 'kube-proxy' };
+    const kubeProxy = {
+      ...{ apiVersion: 'apps/v1', kind: 'DaemonSet', metadata: { namespace: 'kube-system', name: 'kube-proxy', labels } },
+      spec: {
+        selector: { matchLabels: labels },
+        template: {
+          metadata: { labels },
+          spec: {
+            nodeSelector: { 'kubernetes.io/os': 'linux' },
+            tolerations: [{ operator: 'Exists' }],
+            containers: [{ name: 'kube-proxy', image: 'kube-proxy' }],
+            // No kubelet ends it.
+            terminationGracePeriodSeconds: 0,
+          },
+        },
+      },
+    };
+    const file = join(lab.directory, 'kube-proxy.yaml');
+    writeFileSync(file, stringify(kubeProxy));
+    await plane.kubectl(['apply', '-f', file]);
+    const pods = '/api/v1/namespaces/kube-system/pods';
+    /** Nodes that have a pod of kube-proxy. Whom the controller wants where goes there, in place of a scheduler. */
+    async function placed(): Promise<string[]> {
+      const { items } = (await plane.client.call('GET', pods, { query: { labelSelector: 'k8s-app=kube-proxy' } })) as {
+        items: PlacedPod[];
+      };
+      for (const { metadata, spec } of items.filter((pod) => pod.spec.nodeName === undefined)) {
+        const [term] = spec.affinity.nodeAffinity.requiredDuringSchedulingIgnoredDuringExecution.nodeSelectorTerms;
+        const target = { apiVersion: 'v1', kind: 'Node', name: term!.matchFields[0]!.values[0] };
+        const body = { apiVersion: 'v1', kind: 'Binding', metadata: { name: metadata.name }, target };
+        await plane.client.call('POST', `${pods}/${metadata.name}/binding`, { body });
+      }
+      return items.flatMap(({ spec }) => spec.nodeName ?? []).sort();
+    }
+    const [label, patch, take, give, ...more] = commandsOfReadme('label', '-n kube-system patch');
+    assert.deepEqual([give, more], [label, []]);
+    const run = async (command: string, nodes: readonly string[]) => {
+      const kubectl = `kubectl() { ${componentPath('kubectl')} --kubeconfig ${await plane.kubeconfig('admin')} "$@"; }`;
+      await lab.run('router', 'sh', ['-c', `${kubectl}; ${command.replace('NODE', nodeObjects.nodeA)}`]);
+      await until(`kube-proxy on ${nodes} after ${command}`, async () => (await placed()).join() === nodes.join());
+    };
+    const both = nodeNames.map((node) => nodeObjects[node]);
+    await until('kube-proxy on both nodes', async () => (await placed()).join() === both.join());
+    await run(label!, both);
+    await run(patch!, both);
+    await run(take!, [nodeObjects.nodeB]);
+    await run(give!, both);
   });
 
   describe('as README installs it', () => {

@@ -99,6 +99,9 @@ for (const mode of ['nftables', 'iptables'])
           timeoutMs: 30_000,
         },
       );
+    /** What a kubelet's probe is told. */
+    const probe = (path: string) =>
+      lab.run('nodeA', 'curl', ['-s', '-o', '/dev/null', '-w', '%{http_code}', `http://${places.nodeA[4]}:10256${path}`]);
     const flags = ['--socket', 'host-only'];
 
     test('beside it, then instead of it: what kube-proxy translated lives on, also without its rules', async (t) => {
@@ -107,9 +110,12 @@ for (const mode of ['nftables', 'iptables'])
       await meanwhile(1500);
       assert.match(await sluice('status'), new RegExp(`^kube-proxy +rules of its mode .*${mode}`, 'm'));
       assert.match(await sluice('cleanup', '--kube-proxy'), /kube-proxy runs \(pid \d+\)[\s\S]*Nothing was removed[\s\S]*exit 1/);
+      // Its pages: it lives, and of being ready it says nothing.
+      assert.deepEqual([await probe('/livez'), await probe('/readyz')], ['200', '404']);
       await proxy.kill('SIGTERM');
       // The agent takes the port within 5 s.
       await until('the ports are free', async () => !/cannot be listened on/.test(await sluice('cleanup', '--kube-proxy')));
+      assert.equal(await probe('/readyz'), '200');
       assert.match(await sluice('cleanup', '--kube-proxy'), /the grace period is not over[\s\S]*exit 1/);
       const removed = await sluice('cleanup', '--kube-proxy', '--force');
       assert.match(
