@@ -259,8 +259,13 @@ describe('image', () => {
       await end(child);
     });
 
-    it('says what to do about rules of the legacy variant, which it has no tools for', async () => {
-      await iptables('iptables-legacy-restore', '*nat\n:KUBE-SERVICES - [0:0]\n-A PREROUTING -j KUBE-SERVICES\nCOMMIT\n');
+    it('says what to do about rules of the legacy variant, which it has no tools for', async (t) => {
+      try {
+        await iptables('iptables-legacy-restore', '*nat\n:KUBE-SERVICES - [0:0]\n-A PREROUTING -j KUBE-SERVICES\nCOMMIT\n');
+      } catch (error) {
+        if (!/unable to initialize table/.test(String(error))) throw error;
+        return t.skip('iptables-legacy: this kernel has no ip_tables');
+      }
       const { out, code } = await told(volumes, '/usr/bin/sluice', 'cleanup', '--kube-proxy', '--force');
       assert.equal(code, 0, out);
       assert.match(
