@@ -250,7 +250,10 @@ describe('datapath', () => {
       [1, 7],
       [2, 200],
     ] as const)
-      maps.flows4.set({ ...key, source_port: port }, { ...emptyFlow, backend: id, generation: 3, route_generation: 9 });
+      maps.flows4.set(
+        { ...key, source_port: port },
+        { ...emptyFlow, seen: before.datapath.jiffies(), backend: id, generation: 3, route_generation: 9 },
+      );
     const affine = { frontend: 5, kind: 0, client: '10.1.0.9' };
     maps.affinities.set(affine, { backend: 7, generation: 3, seen: 1 });
     maps.affinities.set({ ...affine, frontend: 6 }, { backend: 200, generation: 3, seen: 1 });
