@@ -64,6 +64,7 @@ async function measureAlone({ big, small, rounds, changes, paced }: Plan): Promi
   const row = (what: string, ms: readonly number[], more: Partial<Sample> = {}): Sample => ({ what, mode: mapsFor, ...big, ms, ...more });
   const nothing = 'compile and program from nothing';
   const [first] = found.big;
+  const looks = found.big.flatMap(({ look }) => look ?? []);
   const rate = `${paced.perSecond} changes a second for ${paced.seconds} s, event to maps`;
   const samples = [
     row(
@@ -89,14 +90,18 @@ async function measureAlone({ big, small, rounds, changes, paced }: Plan): Promi
       'all maps read and compared, nothing to write',
       found.big.map((one) => one.wholeMs),
     ),
-    row(
-      'all maps looked at in slices, nothing found',
-      found.big.map((one) => one.lookMs),
-    ),
-    row(
-      'all maps looked at in slices, longest wait of anything else',
-      found.big.map((one) => one.lookStallMs),
-    ),
+    ...(looks.length === 0
+      ? []
+      : [
+          row(
+            'all maps looked at in slices, nothing found',
+            looks.map(({ ms }) => ms),
+          ),
+          row(
+            'all maps looked at in slices, longest wait of anything else',
+            looks.map(({ stallMs }) => stallMs),
+          ),
+        ]),
     row(`${rate}, median`, first!.pacedMs, { goal: { ms: 20 } }),
     row(`${rate}, 99th of 100`, first!.pacedMs, { quantile: 0.99, goal: { ms: 250 } }),
     row('anonymous memory, objects and agent, after the changes', [], {
