@@ -12,7 +12,7 @@ import type { Log } from './observe/log.ts';
 import { problemSet } from './observe/problems.ts';
 import type { PortName } from './observe/snapshot.ts';
 import type { Objects, Source } from './source/objects.ts';
-import { adopt, type Clock, frontendNames, heldEntries, sync } from './sync.ts';
+import { adopt, adoptEmpty, type Clock, frontendNames, heldEntries, sync } from './sync.ts';
 
 /** How often the maps are looked at although nothing changed: others can write to pinned maps too. */
 const VERIFY_MS = 300_000;
@@ -25,6 +25,8 @@ export interface AgentParts {
   /** What the devices say now. */
   readonly addresses: () => DeviceAddresses;
   readonly maps: Maps;
+  /** The maps were made just now and hold nothing: they are not read. */
+  readonly empty?: boolean;
   readonly log: Log;
   /** Problems of the datapath: a device that cannot be served, a sysctl in the way. */
   readonly datapathProblems?: () => readonly Problem[];
@@ -112,7 +114,7 @@ function logProblem(log: Log, problem: Problem): void {
 export function openAgent(parts: AgentParts): Agent {
   const { config, source, maps, log } = parts;
   const clock = parts.clock ?? (() => performance.now());
-  const state = adopt(maps, clock);
+  const state = parts.empty ? adoptEmpty(maps, clock) : adopt(maps, clock);
   /** Of the last turn that succeeded: a kernel that refuses takes nobody's name away. */
   let names: ReadonlyMap<number, string> = frontendNames(state);
   let lookedAt = clock();

@@ -7,7 +7,7 @@ import { FAMILIES, openPlan, type Plan, settle } from './compile/plan.ts';
 import { apply } from './kernel/apply.ts';
 import { difference, stopsUDP } from './kernel/diff.ts';
 import { type Finding, mapFindings } from './kernel/findings.ts';
-import { type Held, mapsOf, readHeld } from './kernel/held.ts';
+import { emptyHeld, type Held, mapsOf, readHeld } from './kernel/held.ts';
 import type { Maps } from './kernel/maps.ts';
 import type { Model, Problem } from './model/model.ts';
 
@@ -39,8 +39,7 @@ export interface Synced {
 /** Entries of retired addresses are deleted by the expiry of flows; how often that is noticed here. */
 const SWEEP_MS = 10_000;
 
-function read(maps: Maps, clock: Clock, unfit: ReadonlySet<string>): { held: Held; plan: Plan } {
-  const held = readHeld(maps);
+function read(maps: Maps, clock: Clock, unfit: ReadonlySet<string>, held = readHeld(maps)): { held: Held; plan: Plan } {
   // The Plan has the runs now, and their contents are big.
   return { held: { ...held, runs: [] }, plan: openPlan(held, clock(), unfit) };
 }
@@ -64,6 +63,11 @@ function sweepRetired(maps: Maps, { held, plan }: { held: Held; plan: Plan }): v
       retired.delete(address);
     }
   }
+}
+
+/** The same for maps that were made just now and hold nothing. Asks the kernel nothing. */
+export function adoptEmpty(maps: Maps, clock: Clock = () => performance.now()): SyncState {
+  return { clock, known: read(maps, clock, new Set(), emptyHeld(maps)), unfit: new Set(), sweptAt: clock() };
 }
 
 /**

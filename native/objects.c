@@ -215,43 +215,121 @@ static napi_value make_object(napi_env env, struct bpf_object *object)
 	return result;
 }
 
-static napi_value throw_with_log(napi_env env, int error, const char *syscall, const char *path)
+static napi_value error_with_log(napi_env env, int error, const char *syscall, const char *path, const char *log)
 {
 	napi_value value = make_error(env, error, syscall, path);
 
-	set_property(env, value, "log", make_text(env, recent_log()));
-	NAPI(napi_throw(env, value));
+	set_property(env, value, "log", make_text(env, log));
+	return value;
+}
+
+/* Opened and fitted with its options, ready to be loaded; NULL with an exception pending. path: room for PATH_MAX bytes. */
+static struct bpf_object *open_object(napi_env env, napi_callback_info info, char *path)
+{
+	napi_value arguments[2], options;
+	struct bpf_object *object;
+
+	read_arguments(env, info, 2, arguments);
+	options = arguments[1];
+	if (!read_text(env, arguments[0], "path", path, PATH_MAX))
+		return NULL;
+	forget_log();
+	object = bpf_object__open_file(path, NULL);
+	if (!object) {
+		NAPI(napi_throw(env, error_with_log(env, errno, "bpf_object__open", path, recent_log())));
+		return NULL;
+	}
+	/* Sizes first: for a map that is reused the descriptor's own size holds. */
+	if (apply_options(env, object, read_property(env, options, "mapSizes"), size_map) &&
+	    apply_options(env, object, read_property(env, options, "maps"), use_map) &&
+	    apply_options(env, object, read_property(env, options, "rodata"), fill_section) &&
+	    choose_programs(env, object, read_property(env, options, "programs")))
+		return object;
+	bpf_object__close(object);
 	return NULL;
 }
 
 static napi_value load(napi_env env, napi_callback_info info)
 {
 	struct bpf_object *object;
-	napi_value arguments[2], options, result = NULL;
 	char path[PATH_MAX];
+	napi_value result = NULL;
 	int error;
 
-	read_arguments(env, info, 2, arguments);
-	options = arguments[1];
-	if (!read_text(env, arguments[0], "path", path, sizeof(path)))
-		return NULL;
-	forget_log();
-	object = bpf_object__open_file(path, NULL);
+	object = open_object(env, info, path);
 	if (!object)
-		return throw_with_log(env, errno, "bpf_object__open", path);
-	/* Sizes first: for a map that is reused the descriptor's own size holds. */
-	if (apply_options(env, object, read_property(env, options, "mapSizes"), size_map) &&
-	    apply_options(env, object, read_property(env, options, "maps"), use_map) &&
-	    apply_options(env, object, read_property(env, options, "rodata"), fill_section) &&
-	    choose_programs(env, object, read_property(env, options, "programs"))) {
-		error = bpf_object__load(object);
-		result = error ? throw_with_log(env, -error, "bpf_object__load", path) : make_object(env, object);
-	}
+		return NULL;
+	error = bpf_object__load(object);
+	if (error)
+		NAPI(napi_throw(env, error_with_log(env, -error, "bpf_object__load", path, recent_log())));
+	else
+		result = make_object(env, object);
 	bpf_object__close(object);
 	return result;
+}
+
+/* A load that goes on in a thread of the pool. */
+struct loading {
+	napi_async_work work;
+	napi_deferred deferred;
+	struct bpf_object *object;
+	int error;
+	char *log; /* what libbpf said in that thread, where it failed; NULL where there was no memory for it */
+	char path[PATH_MAX];
+};
+
+static void load_in_pool(napi_env env, void *data)
+{
+	struct loading *loading = data;
+
+	forget_log();
+	loading->error = bpf_object__load(loading->object);
+	if (loading->error)
+		loading->log = strdup(recent_log());
+}
+
+static void load_ended(napi_env env, napi_status status, void *data)
+{
+	struct loading *loading = data;
+	napi_value result = NULL, error;
+
+	if (loading->error) {
+		error = error_with_log(env, -loading->error, "bpf_object__load", loading->path, loading->log ? loading->log : "");
+	} else {
+		result = make_object(env, loading->object);
+		if (!result)
+			NAPI(napi_get_and_clear_last_exception(env, &error));
+	}
+	if (result)
+		NAPI(napi_resolve_deferred(env, loading->deferred, result));
+	else
+		NAPI(napi_reject_deferred(env, loading->deferred, error));
+	bpf_object__close(loading->object);
+	NAPI(napi_delete_async_work(env, loading->work));
+	free(loading->log);
+	free(loading);
+}
+
+static napi_value load_aside(napi_env env, napi_callback_info info)
+{
+	struct loading *loading = calloc(1, sizeof(*loading));
+	napi_value promise;
+
+	if (!loading)
+		return throw_errno(env, ENOMEM, "calloc", NULL);
+	loading->object = open_object(env, info, loading->path);
+	if (!loading->object) {
+		free(loading);
+		return NULL;
+	}
+	NAPI(napi_create_promise(env, &loading->deferred, &promise));
+	NAPI(napi_create_async_work(env, NULL, make_text(env, "bpf_object__load"), load_in_pool, load_ended, loading, &loading->work));
+	NAPI(napi_queue_async_work(env, loading->work));
+	return promise;
 }
 
 void define_objects(napi_env env, napi_value exports)
 {
 	define(env, exports, "load", load);
+	define(env, exports, "loadAside", load_aside);
 }

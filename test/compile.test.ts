@@ -6,10 +6,10 @@ import { BackendFlag, FrontendFlag } from '../control/abi/layout.gen.ts';
 import { compile } from '../control/compile/compile.ts';
 import { REST_MS } from '../control/compile/ids.ts';
 import { populate, tableSize } from '../control/compile/maglev.ts';
-import { openPlan, type Plan } from '../control/compile/plan.ts';
+import { FAMILIES, openPlan, type Plan } from '../control/compile/plan.ts';
 import { apply } from '../control/kernel/apply.ts';
 import { type Changes, difference } from '../control/kernel/diff.ts';
-import { readHeld } from '../control/kernel/held.ts';
+import { emptyHeld, type Held, readHeld } from '../control/kernel/held.ts';
 import { KernelError, type Maps, memoryMaps } from '../control/kernel/maps.ts';
 import type { ModelService } from '../control/model/model.ts';
 import { adopt, frontendNames, sync } from '../control/sync.ts';
@@ -314,7 +314,12 @@ describe('order of writes', () => {
   });
 });
 
-test('a Plan opens over empty maps with nothing in it', () => {
-  const plan = openPlan(readHeld(memoryMaps()), 0);
-  assert.deepEqual(difference(readHeld(memoryMaps()), plan), []);
+test('a Plan opens over empty maps with nothing in it, whether they were read or are known to be empty', () => {
+  const maps = memoryMaps();
+  const contents = ({ entries, ...rest }: Held) => [
+    rest,
+    ...FAMILIES.flatMap((family) => Object.values(entries[family]).map((part) => [...part])),
+  ];
+  assert.deepEqual(contents(emptyHeld(maps)), contents(readHeld(maps)));
+  for (const held of [emptyHeld(maps), readHeld(maps)]) assert.deepEqual(difference(held, openPlan(held, 0)), []);
 });

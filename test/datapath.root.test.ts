@@ -56,7 +56,7 @@ async function start(
   const all = { ...sandbox.options, ...options };
   const node = openNode(calls, all);
   open.push(node);
-  const datapath = openDatapath(calls, node, all);
+  const datapath = await openDatapath(calls, node, all);
   open.push(datapath);
   await datapath.attach(view);
   const stop = () => {
@@ -226,7 +226,8 @@ describe('datapath', () => {
     assert.equal(openPinnedMaps(native, sandbox.options.pinDirectory)?.addresses4.get('10.96.0.10'), 4);
 
     const { datapath } = await start();
-    assert.equal(datapath.adopted, true);
+    assert.deepEqual([before.datapath.adopted, before.datapath.empty], [false, true]);
+    assert.deepEqual([datapath.adopted, datapath.empty], [true, false]);
     assert.equal(datapath.maps.addresses4.get('10.96.0.10'), 4);
     assert.deepEqual(linksAt('nic0'), attached, 'the link is the same');
     assert.equal(programsAt('nic0').length, 1);
@@ -262,7 +263,7 @@ describe('datapath', () => {
     before.stop();
 
     const { datapath } = await start({ mapSizes: { ...sandbox.options.mapSizes, flows4: 8192, backends4: 100 } });
-    assert.equal(datapath.adopted, false);
+    assert.deepEqual([datapath.adopted, datapath.empty], [false, false], 'they are new, but what the old ones say is in them');
     assert.equal(datapath.maps.flows4.maxEntries, 8192);
     assert.equal(directories().length, 1);
     assert.notDeepEqual(directories(), old);
@@ -340,9 +341,9 @@ describe('datapath', () => {
     const log = `libbpf: prog 'nic_ingress': BPF program load failed: Invalid argument\n${'0: R1\n'.repeat(50)}R6 invalid mem access 'scalar'\n`;
     const refusing: Native = {
       ...native,
-      load(path, options) {
+      async loadAside(path, options) {
         if (path === objectPath('tc')) throw Object.assign(new Error('bpf_object__load: EINVAL'), { code: 'EINVAL', log });
-        return native.load(path, options);
+        return native.loadAside(path, options);
       },
     };
     await assert.rejects(start({}, refusing), /refused program nic_ingress of tc\.o.*invalid mem access/s);
@@ -378,22 +379,19 @@ describe('datapath', () => {
 
   test('a second agent and a cleanup are refused while one runs', async () => {
     const { node } = await start();
-    assert.throws(
-      () => openDatapath(native, node, sandbox.options),
+    await assert.rejects(
+      openDatapath(native, node, sandbox.options),
       (error) => error instanceof LockedError && /another agent runs/.test(error.message),
     );
     assert.throws(() => cleanup(native, sandbox.options), /an agent runs/);
     assert.equal(programsAt('nic0').length, 1);
   });
 
-  test('missing preconditions are told before anything is touched', () => {
+  test('missing preconditions are told before anything is touched', async () => {
     const node = openNode(native, sandbox.options);
     open.push(node);
     const options = { ...sandbox.options, pinDirectory: `${sandbox.options.stateDirectory}/pins`, cgroupRoot: '/proc' };
-    assert.throws(
-      () => openDatapath(native, node, options),
-      (error) => error instanceof PreconditionError && error.lines.length === 2,
-    );
+    await assert.rejects(openDatapath(native, node, options), (error) => error instanceof PreconditionError && error.lines.length === 2);
     assert.equal(existsSync(options.pinDirectory), false);
   });
 

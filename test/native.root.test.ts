@@ -48,10 +48,31 @@ describe('objects', () => {
     assert.throws(() => native.mapInfo(first.maps.frontends4!), Error);
   });
 
+  test('loaded aside it is the same object, and the event loop turns meanwhile', async () => {
+    let turns = 0;
+    const turning = setInterval(() => turns++, 1);
+    const options = { mapSizes: { frontends4: 77 }, rodata: { '.rodata.features': new Uint8Array(8) } };
+    const [one, other] = await Promise.all([1, 2].map(() => native.loadAside(`${buildDirectory}bpf/tc.o`, options)));
+    clearInterval(turning);
+    const before = native.load(`${buildDirectory}bpf/tc.o`, options);
+    try {
+      for (const object of [one!, other!]) {
+        assert.deepEqual(Object.keys(object.programs), Object.keys(before.programs));
+        assert.deepEqual(Object.keys(object.maps), Object.keys(before.maps));
+        assert.equal(native.mapInfo(object.maps.frontends4!).maxEntries, 77);
+      }
+      assert.notEqual(native.mapInfo(one!.maps.frontends4!).id, native.mapInfo(other!.maps.frontends4!).id);
+      assert.notEqual(turns, 0);
+    } finally {
+      for (const object of [one!, other!, before]) object.close();
+    }
+  });
+
   test('what an object does not have is refused by name', () => {
     const path = `${buildDirectory}bpf/tc.o`;
     for (const options of [{ programs: ['absent'] }, { mapSizes: { absent: 1 } }, { rodata: { absent: new Uint8Array(1) } }]) {
       assert.throws(() => native.load(path, options), /ENOENT.*absent/);
+      assert.throws(() => void native.loadAside(path, options), /ENOENT.*absent/);
     }
     assert.throws(() => native.load(`${buildDirectory}absent.o`, {}), refusesWith('ENOENT', 'bpf_object__open'));
   });
@@ -91,9 +112,16 @@ describe('objects', () => {
       ]);
       const program = `
         const { loadNative } = await import(${JSON.stringify(new URL('../control/kernel/addon.ts', import.meta.url).href)});
-        try { loadNative().load(${JSON.stringify(join(directory, 'refused.o'))}, {}); } catch (error) { process.stdout.write(error.log); }`;
+        const path = ${JSON.stringify(join(directory, 'refused.o'))};
+        for (const how of ['load', 'loadAside'])
+          try { await loadNative()[how](path, {}); } catch (error) { console.log(JSON.stringify([how, error.code, error.syscall, error.log])); }`;
       const { stdout, stderr } = await execa(process.execPath, ['--input-type=module', '-e', program]);
-      assert.match(stdout, /invalid access to packet/);
+      const refusals = stdout.split('\n').map((line) => JSON.parse(line) as string[]);
+      assert.deepEqual(
+        refusals.map((words) => words.slice(0, 3)),
+        ['load', 'loadAside'].map((how) => [how, 'EACCES', 'bpf_object__load']),
+      );
+      for (const [, , , log] of refusals) assert.match(log!, /invalid access to packet/);
       assert.equal(stderr, '');
     } finally {
       rmSync(directory, { recursive: true });

@@ -1,5 +1,6 @@
-// In which order does an agent start and stop? Programs must find full maps: on a cold start they are attached after the first
-// turn, on a warm start the earlier agent's programs go on serving until they are replaced in place. Stopping leaves all of it serving.
+// In which order does an agent start and stop? The source is read while the kernel verifies the programs. Programs must find full maps: on a
+// cold start they are attached after the first turn, on a warm start the earlier agent's programs go on serving until they are replaced in
+// place. Stopping leaves all of it serving.
 
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { type Agent, type Applied, openAgent } from '../agent.ts';
@@ -161,7 +162,7 @@ export async function startAgent(start: Start): Promise<RunningAgent | undefined
     closers.push(() => observation.close());
     const node = openNode(native, options);
     closers.push(() => node.close());
-    const datapath: Datapath = openDatapath(native, node, options);
+    const datapath: Datapath = await openDatapath(native, node, options);
     closers.push(() => datapath.close());
     setOomScore(config.oomScoreAdj, log);
     mkdirSync(config.stateDirectory, { recursive: true, mode: 0o700 });
@@ -175,6 +176,7 @@ export async function startAgent(start: Start): Promise<RunningAgent | undefined
       source,
       addresses: () => node.addresses(),
       maps: datapath.maps,
+      empty: datapath.empty,
       log,
       datapathProblems: () => [
         ...datapath.problems(),

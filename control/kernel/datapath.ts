@@ -61,6 +61,8 @@ export interface Datapath {
   readonly maps: Maps;
   /** The maps were there: what they hold is an earlier agent's, and flows live on. */
   readonly adopted: boolean;
+  /** The maps were made just now, and nothing is in them yet. */
+  readonly empty: boolean;
   /**
    * Attaches everything, once, after the maps hold what they should: programs that run see it whole. Throws where the socket hook cannot be
    * proven; a device that refuses becomes a Problem. Resolves with what came from maps of another layout or other sizes, which are gone then.
@@ -94,22 +96,22 @@ export function lockPins(native: Native, pinDirectory: string): number | undefin
   return native.lock(pinDirectory);
 }
 
-/** Loads the objects and adopts the maps; attaches nothing. Throws PreconditionError, LockedError, or what the kernel refused. */
-export function openDatapath(native: Native, node: Node, options: DatapathOptions): Datapath {
+/** Loads the objects and adopts the maps; attaches nothing. Rejects with PreconditionError, LockedError, or what the kernel refused. */
+export async function openDatapath(native: Native, node: Node, options: DatapathOptions): Promise<Datapath> {
   const missing = missingPreconditions(native, options);
   if (missing.length > 0) throw new PreconditionError(missing);
   const lock = lockPins(native, options.pinDirectory);
   if (lock === undefined) throw new LockedError(`another agent runs with the pin directory ${options.pinDirectory}: one agent a node`);
   try {
     const features = probeFeatures(native);
-    return run(native, node, options, features, lock);
+    return await run(native, node, options, features, lock);
   } catch (error) {
     native.closeFd(lock);
     throw error;
   }
 }
 
-function run(native: Native, node: Node, options: DatapathOptions, features: Features, lock: number): Datapath {
+async function run(native: Native, node: Node, options: DatapathOptions, features: Features, lock: number): Promise<Datapath> {
   const ledger = openLedger(options.stateDirectory);
   const netlink = native.netlinkOpen(NETLINK_ROUTE, 0);
   const { own: pins, others } = chooseGeneration(native, options.pinDirectory, options.mapSizes, ledger, netlink);
@@ -117,7 +119,7 @@ function run(native: Native, node: Node, options: DatapathOptions, features: Fea
     const layout = layoutOf(native, other);
     return layout === undefined ? [] : [{ pins: other, layout }];
   });
-  const loaded = loadObjects(native, pins, options, features, (made) => {
+  const loaded = await loadObjects(native, pins, options, features, (made) => {
     if (sources[0] !== undefined) seedMaps(native, sources[0], made);
   });
   const maps = kernelMaps(native, loaded.maps);
@@ -158,6 +160,9 @@ function run(native: Native, node: Node, options: DatapathOptions, features: Fea
   }
 
   const jiffies = () => Number(BigInt.asUintN(32, readClock().jiffies));
+  // It takes a tenth of a second, which goes by while the source is waited for. A refusal is for attach, where there is one.
+  const measured = measureJiffies(readClock);
+  measured.catch(() => {});
 
   /** Programs to devices by their roles. A device's entry in the map is there before its programs are. */
   function follow(view: ClusterView): void {
@@ -226,7 +231,7 @@ function run(native: Native, node: Node, options: DatapathOptions, features: Fea
   }
 
   async function attach(view: ClusterView): Promise<TakenOver | undefined> {
-    const jiffiesPerSecond = await measureJiffies(readClock);
+    const jiffiesPerSecond = await measured;
     let netnsCookie = 0n;
     if (cgroupRoot !== undefined) {
       attachSocketPrograms(native, pins.cgroupLinks, cgroupRoot, loaded.programs);
@@ -281,6 +286,7 @@ function run(native: Native, node: Node, options: DatapathOptions, features: Fea
   return {
     maps,
     adopted: loaded.adopted,
+    empty: loaded.fresh && sources.length === 0,
     attach,
     update(view) {
       if (writer === undefined) return;

@@ -4,7 +4,7 @@
 import type { Frontend, Slice } from '../abi/layout.gen.ts';
 import { type BackendEntries, backendEntries } from '../compile/backends.ts';
 import { frontendText } from '../compile/claims.ts';
-import { FAMILIES, type FamilyEntries, type Ground } from '../compile/plan.ts';
+import { FAMILIES, type FamilyEntries, type FamilyLimits, type Ground } from '../compile/plan.ts';
 import { type HeldRun, sliceKey, tableKey } from '../compile/runs.ts';
 import type { Family } from '../model/model.ts';
 import type { Maps, Slots } from './maps.ts';
@@ -24,10 +24,35 @@ export function rangeText(key: { frontend: number; address: string; prefix_lengt
   return `${key.frontend} ${key.address}/${key.prefix_length - 32}`;
 }
 
+function noEntries(maps: Maps, family: Family): FamilyEntries {
+  const backends = backendEntries(mapsOf(maps, family).backends.maxEntries);
+  return { frontends: new Map(), backends, addresses: new Map(), source_ranges: new Map() };
+}
+
+/** What maps hold that were made just now: nothing, which reading all of them would tell in a tenth of a second. */
+export function emptyHeld(maps: Maps): Held {
+  return {
+    limits: { 4: limitsOf(maps, 4), 6: limitsOf(maps, 6) },
+    slots: maps.slots.length,
+    entries: { 4: noEntries(maps, 4), 6: noEntries(maps, 6) },
+    runs: [],
+  };
+}
+
+function limitsOf(maps: Maps, family: Family): FamilyLimits {
+  const { frontends, backends, addresses, source_ranges } = mapsOf(maps, family);
+  return {
+    frontends: frontends.maxEntries,
+    backends: backends.maxEntries,
+    addresses: addresses.maxEntries,
+    source_ranges: source_ranges.maxEntries,
+  };
+}
+
 function readFamily(maps: Maps, family: Family): FamilyEntries {
   const from = mapsOf(maps, family);
-  const backends = backendEntries(from.backends.maxEntries);
-  const entries: FamilyEntries = { frontends: new Map(), backends, addresses: new Map(), source_ranges: new Map() };
+  const entries = noEntries(maps, family);
+  const { backends } = entries;
   for (const [key, value] of from.frontends.entries()) entries.frontends.set(frontendText(key), { key, value });
   for (const [id, value] of from.backends.entries()) if (value.generation !== 0 || value.flags !== 0) backends.set(id, value);
   for (const [address, flags] of from.addresses.entries()) entries.addresses.set(address, flags);
@@ -91,21 +116,12 @@ function readRuns(slots: Slots, spans: Iterable<Span>): HeldRun[] {
 /** Reads all of it. Throws KernelError. */
 export function readHeld(maps: Maps): Held {
   const entries = { 4: readFamily(maps, 4), 6: readFamily(maps, 6) };
-  const limitsOf = (family: Family) => {
-    const { frontends, backends, addresses, source_ranges } = mapsOf(maps, family);
-    return {
-      frontends: frontends.maxEntries,
-      backends: backends.maxEntries,
-      addresses: addresses.maxEntries,
-      source_ranges: source_ranges.maxEntries,
-    };
-  };
   const spans = FAMILIES.flatMap((family) => {
     const { frontends, backends } = entries[family];
     return [...frontends.values()].flatMap(({ value }) => [...spansOf(family, value, backends)]);
   });
   return {
-    limits: { 4: limitsOf(4), 6: limitsOf(6) },
+    limits: { 4: limitsOf(maps, 4), 6: limitsOf(maps, 6) },
     slots: maps.slots.length,
     entries,
     runs: readRuns(maps.slots, spans),

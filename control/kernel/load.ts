@@ -20,20 +20,22 @@ export interface Loaded {
   readonly programs: Readonly<Record<string, number>>;
   /** All maps were there: flows live on. */
   readonly adopted: boolean;
+  /** None of them was there: they hold what `seed` wrote. */
+  readonly fresh: boolean;
   close(): void;
 }
 
 /**
- * Loads tc.o, and sock.o where the socket hook is on. seed: called with maps that are all new, before anybody can adopt them. Throws an Error that
- * names the program the kernel refused.
+ * Loads tc.o, and sock.o where the socket hook is on. seed: called with maps that are all new, before anybody can adopt them. Rejects with an Error
+ * that names the program the kernel refused.
  */
-export function loadObjects(
+export async function loadObjects(
   native: Native,
   pins: Pins,
   options: Pick<DatapathOptions, 'hooks' | 'mapSizes'>,
   features: Features,
   seed: (maps: Readonly<Record<string, number>>) => void = () => {},
-): Loaded {
+): Promise<Loaded> {
   const found: Record<string, number> = {};
   const objects: NativeObject[] = [];
   const close = () => {
@@ -49,33 +51,44 @@ export function loadObjects(
     const rodata = { '.rodata.features': encoded(Features, features) };
     const created = names.filter((name) => found[name] === undefined);
     const sizes = Object.fromEntries(created.map((name) => [name, options.mapSizes[name] ?? MAPS[name].maxEntries]));
-    const tc = load(native, 'tc', { maps: found, mapSizes: sizes, rodata });
+    const tc = await load(native, 'tc', { maps: found, mapSizes: sizes, rodata });
     objects.push(tc);
-    if (created.length === names.length) seed(tc.maps);
+    const fresh = created.length === names.length;
+    if (fresh) seed(tc.maps);
     mkdirSync(pins.directory, { recursive: true });
     for (const name of created) native.pin(mapOf(tc, name), pins.map(name));
     describeMaps(native, pins);
     const maps = Object.fromEntries(names.map((name) => [name, found[name] ?? mapOf(tc, name)]));
-    if (options.hooks.socket === 'off') return { maps, programs: tc.programs, adopted: created.length === 0, close };
-    const sock = load(native, 'sock', { maps, rodata });
+    const adopted = created.length === 0;
+    if (options.hooks.socket === 'off') return { maps, programs: tc.programs, adopted, fresh, close };
+    const sock = await load(native, 'sock', { maps, rodata });
     objects.push(sock);
-    return { maps, programs: { ...tc.programs, ...sock.programs }, adopted: created.length === 0, close };
+    return { maps, programs: { ...tc.programs, ...sock.programs }, adopted, fresh, close };
   } catch (error) {
     close();
     throw error;
   }
 }
 
-/** Loads xdp.o, which shares all maps with the other objects. Throws as loadObjects. */
+/** Loads xdp.o, which shares all maps with the other objects. Throws as loadObjects rejects. */
 export function loadXdp(native: Native, maps: Readonly<Record<string, number>>, features: Features): NativeObject {
-  return load(native, 'xdp', { maps: { ...maps }, rodata: { '.rodata.features': encoded(Features, features) } });
+  try {
+    return native.load(objectPath('xdp'), { maps: { ...maps }, rodata: { '.rodata.features': encoded(Features, features) } });
+  } catch (cause) {
+    throw told('xdp', cause);
+  }
 }
 
-function load(native: Native, name: 'tc' | 'xdp' | 'sock', options: Parameters<Native['load']>[1]): NativeObject {
+/** What was thrown, with the program it was about. */
+function told(name: 'tc' | 'xdp' | 'sock', cause: unknown): unknown {
+  return cause instanceof Error ? new Error(refusal(name, cause), { cause }) : cause;
+}
+
+async function load(native: Native, name: 'tc' | 'sock', options: Parameters<Native['load']>[1]): Promise<NativeObject> {
   try {
-    return native.load(objectPath(name), options);
+    return await native.loadAside(objectPath(name), options);
   } catch (cause) {
-    throw cause instanceof Error ? new Error(refusal(name, cause), { cause }) : cause;
+    throw told(name, cause);
   }
 }
 

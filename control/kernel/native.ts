@@ -53,6 +53,8 @@ export interface TestRunResult {
 export interface Native {
   /** Loads an ELF object. On refusal the error's `log` is the end of the verifier's log. */
   load(path: string, options: LoadOptions): NativeObject;
+  /** The same in a thread of the pool: the verifier takes hundreds of ms for the big objects, and the event loop turns meanwhile. */
+  loadAside(path: string, options: LoadOptions): Promise<NativeObject>;
 
   // maps -------------------------------------------------------------------------------------------------------------
   /** A new map without flags; type: enum bpf_map_type. */
