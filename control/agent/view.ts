@@ -7,8 +7,9 @@ import type { Model, ModelService } from '../model/model.ts';
 import { podPrefixes } from '../model/node.ts';
 import { differences, sortedMap } from '../sorted.ts';
 
-function* nodePortsOf(service: ModelService | undefined): Generator<number> {
-  for (const port of service?.ports ?? []) for (const frontend of port.frontends) if (frontend.kind === 'NodePort') yield frontend.port;
+function eachNodePort(service: ModelService | undefined, take: (port: number) => void): void {
+  if (service === undefined) return;
+  for (const port of service.ports) for (const frontend of port.frontends) if (frontend.kind === 'NodePort') take(frontend.port);
 }
 
 /** Follows the Models of one agent: call it with each in turn. */
@@ -30,8 +31,8 @@ export function followView(config: Pick<Config, 'detectLocal'>): (model: Model) 
   return (model) => {
     const crossed = new Set<number>();
     for (const key of differences(model.services, services)) {
-      for (const port of nodePortsOf(services.get(key))) count(port, -1, crossed);
-      for (const port of nodePortsOf(model.services.get(key))) count(port, 1, crossed);
+      eachNodePort(services.get(key), (port) => count(port, -1, crossed));
+      eachNodePort(model.services.get(key), (port) => count(port, 1, crossed));
     }
     services = model.services;
     if (crossed.size > 0) nodePorts = new Set(claims.keys());

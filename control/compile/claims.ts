@@ -201,14 +201,16 @@ function fill(plan: Plan, part: FamilyPlan, port: CompiledPort, now: number): Re
   return guarded ? claimRanges(part, port) : undefined;
 }
 
+const NO_IDS: readonly number[] = [];
+
 /** Ids that the maps show behind the port's frontends. */
-function* heldIds(plan: Plan, source: ServicePort): Generator<number> {
+function heldIds(plan: Plan, source: ServicePort): readonly number[] {
   const held = plan.heldIds[source.family];
-  if (held.size === 0) return;
-  for (const { address, port } of source.frontends) {
-    const id = held.get(frontendText({ address, port, protocol: PROTOCOL_NUMBER[source.protocol] }));
-    if (id !== undefined) yield id;
-  }
+  if (held.size === 0) return NO_IDS;
+  const found = source.frontends.map(({ address, port }) => {
+    return held.get(frontendText({ address, port, protocol: PROTOCOL_NUMBER[source.protocol] }));
+  });
+  return found.filter((id) => id !== undefined);
 }
 
 /** Claims all that a Service port needs, or nothing: then the answer says what there is too little of. `now` in ms. */

@@ -111,6 +111,12 @@ function indexId(ids: BackendIds, id: number): void {
   const address = ids.address[id]!;
   const before = findId(ids, address, ids.port[id]!, ids.protocol[id]!);
   if (before !== 0) forgetId(ids, before);
+  addId(ids, id);
+}
+
+/** The same for an address, port and protocol that no id has. */
+function addId(ids: BackendIds, id: number): void {
+  const address = ids.address[id]!;
   const others = ids.byAddress.get(address);
   ids.byAddress.set(address, others === undefined ? id : typeof others === 'number' ? [others, id] : [...others, id]);
 }
@@ -181,7 +187,7 @@ export function claimBackend(ids: BackendIds, address: Address, port: number, pr
     id = taken.id;
     setIdentity(ids, id, address, port, protocol, (taken.generation + 1) >>> 0 || 1);
     ids.state[id] = GIVEN;
-    indexId(ids, id);
+    addId(ids, id);
   } else if (ids.claims[id] === 0) {
     ids.freed.delete(id);
   }

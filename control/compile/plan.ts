@@ -187,8 +187,8 @@ export function plannedFrontend(
   const owner = frontends.get(text)?.[0];
   if (owner === undefined) return undefined;
   const { id, cluster, local, clusterTable, localTable, source } = owner.port;
-  const slices = [cluster, local, clusterTable, localTable];
-  const words = [id, owner.flags, ...slices.flatMap(({ first, count }) => [first, count]), source.affinitySeconds];
+  let check = id ^ owner.flags ^ source.affinitySeconds;
+  for (const { first, count } of [cluster, local, clusterTable, localTable]) check ^= first ^ count;
   return {
     key: owner.key,
     value: {
@@ -199,7 +199,7 @@ export function plannedFrontend(
       cluster_table: clusterTable,
       local_table: localTable,
       affinity_seconds: source.affinitySeconds,
-      check: words.reduce((check, word) => check ^ word, 0) >>> 0,
+      check: check >>> 0,
     },
   };
 }

@@ -138,7 +138,7 @@ export function stopsUDP(changes: Changes): boolean {
     (change) =>
       'write' in change &&
       change.write === 'backends' &&
-      change.entries.some(([, { protocol, flags }]) => protocol === PROTOCOL_NUMBER.UDP && !(flags & BackendFlag.BACKEND_SERVING)),
+      change.entries.some((entry) => entry[1].protocol === PROTOCOL_NUMBER.UDP && !(entry[1].flags & BackendFlag.BACKEND_SERVING)),
   );
 }
 
@@ -153,7 +153,7 @@ export function note(held: Held, change: Change): void {
   } else if (change.write === 'frontends') {
     for (const [key, value] of change.entries) frontends.set(frontendText(key), { key, value });
   } else if (change.write === 'backends') {
-    for (const [id, entry] of change.entries) backends.set(id, entry);
+    for (const entry of change.entries) backends.set(entry[0], entry[1]);
   } else if (change.write === 'addresses') {
     for (const [address, flags] of change.entries) addresses.set(address, flags);
   } else {

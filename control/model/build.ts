@@ -91,6 +91,7 @@ function objectionsOf({ externalIPs }: ModelOptions): Context['objectionTo'] {
 
 /** The Service without the external IPs that may not be served; what it has as another kind of address too stays. */
 function withoutRefused(service: Service, { objectionTo }: Context, complaints: Complaints): Service {
+  if (service.externalIPs.length === 0) return service;
   const others = new Set([...service.clusterIPs, ...service.loadBalancerIPs]);
   const kept = service.externalIPs.filter((address) => {
     const objection = objectionTo(address);
@@ -103,8 +104,8 @@ function withoutRefused(service: Service, { objectionTo }: Context, complaints: 
 
 /** Drops endpoints that no packet can reach: an address inside a ServiceCIDR is a Service's, never a pod's. */
 function reachable(slice: EndpointSlice, context: Context, problems: Problem[]): EndpointSlice {
+  if (!slice.endpoints.some((endpoint) => context.inServiceCIDR(endpoint.address))) return slice;
   const unreachable = new Set(slice.endpoints.filter((endpoint) => context.inServiceCIDR(endpoint.address)));
-  if (unreachable.size === 0) return slice;
   const complaints = complaintsAbout(`EndpointSlice ${slice.key}`, slice.origin);
   for (const { address } of unreachable) {
     complaints.add(
@@ -284,14 +285,14 @@ function buildOne(key: string, objects: Objects, context: Context): Built | unde
   return slices && skip(slices.flatMap((slice) => slice.problems));
 }
 
-function count({ families, zoneMissing }: Tally, built: Built | undefined, by: 1 | -1): Tally {
+/** Counts a Service in (1) or out (-1). */
+function count(tally: { families: Record<Family, number>; zoneMissing: number }, built: Built | undefined, by: 1 | -1): void {
   // Ports of one family stand together: the first and the last name them all.
   const ports = built?.result?.ports ?? [];
-  const served = new Set([ports[0]?.family, ports.at(-1)?.family]);
-  return {
-    families: { 4: families[4] + (served.has(4) ? by : 0), 6: families[6] + (served.has(6) ? by : 0) },
-    zoneMissing: zoneMissing + (built?.zoneMissing ? by : 0),
-  };
+  const [first, last] = [ports[0]?.family, ports.at(-1)?.family];
+  if (first !== undefined) tally.families[first] += by;
+  if (last !== undefined && last !== first) tally.families[last] += by;
+  if (built?.zoneMissing) tally.zoneMissing += by;
 }
 
 /** What every Service became: taken over where nothing it is made of changed. */
@@ -304,7 +305,7 @@ function buildServices(objects: Objects, context: Context, known: Memory | undef
   const built = new Map<string, Built | undefined>();
   const honoured = new Map<string, ModelService | undefined>();
   const troubled = new Map<string, readonly Problem[] | undefined>();
-  let tally = before.tally;
+  const tally = { families: { ...before.tally.families }, zoneMissing: before.tally.zoneMissing };
   for (const key of changed) {
     const now = buildOne(key, objects, context);
     const old = before.built.get(key);
@@ -312,7 +313,8 @@ function buildServices(objects: Objects, context: Context, known: Memory | undef
     honoured.set(key, now?.result);
     const problems = now?.problems ?? NO_PROBLEMS;
     if (problems.length > 0 || before.troubled.has(key)) troubled.set(key, problems.length > 0 ? problems : undefined);
-    tally = count(count(tally, old, -1), now, 1);
+    count(tally, old, -1);
+    count(tally, now, 1);
   }
   return {
     built: before.built.withAll(built),

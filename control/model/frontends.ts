@@ -32,6 +32,7 @@ export function addressesOf(service: Service): Addresses[] {
 
 /** VIPs whose family the Service has no ClusterIP of: they are not served. */
 export function strayAddresses(service: Service): Address[] {
+  if (service.loadBalancerIPs.length === 0 && service.externalIPs.length === 0) return [];
   const families = new Set(service.clusterIPs.map(familyOf));
   return [...service.loadBalancerIPs, ...service.externalIPs].filter((address) => !families.has(familyOf(address)));
 }
