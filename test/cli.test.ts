@@ -379,6 +379,26 @@ describe('how a verb ends', () => {
     assert.equal((await sluice('agent --write-config-to /nonexistent/x')).code, EXITS.failed.code);
   });
 
+  it('a list may be given in several flags, as kube-proxy takes it', async () => {
+    const file = join(directory, 'lists.yaml');
+    const words = '--nodeport-addresses=10.0.0.0/8 --nodeport-addresses=192.168.0.0/16,fd00::/64 --map-size flows4=10 --map-size flows6=20';
+    assert.deepEqual(await sluice(`agent --write-config-to ${file} ${words}`), { code: 0, out: '', err: '' });
+    const { nodePortAddresses, mapSizes } = readConfig({}, file);
+    assert.deepEqual(nodePortAddresses.ranges, ['10.0.0.0/8', '192.168.0.0/16', 'fd00::/64']);
+    assert.deepEqual(mapSizes, { flows4: 10, flows6: 20 });
+  });
+
+  it('agent does instead of running what a switch says in any of Go’s ways, and nothing where nobody can tell', async () => {
+    for (const flag of ['--cleanup', '--init-only']) {
+      // To run, it would want a source before the addon.
+      for (const yes of ['=true', '=TRUE', '=1', '=t', ''])
+        assert.match((await sluice(`agent ${flag}${yes}`)).err, /no verb under test loads the addon/, flag + yes);
+      const { code, err } = await sluice(`agent ${flag}=yes`);
+      assert.deepEqual([code, err], [EXITS.usage.code, `sluice: ${flag}: given "yes"; allowed: true, false\n`]);
+    }
+    assert.match((await sluice('agent --cleanup=0 --init-only=F')).err, /sluice.manifests .* given nothing/);
+  });
+
   it('every verb has help with an example and exit codes, and help is no failure', async () => {
     for (const verb of ['agent', 'dump', 'status', 'explain', 'check', 'cleanup']) {
       const { out, code } = await sluice(`${verb} --help`);

@@ -160,7 +160,24 @@ describe('what is given means', () => {
       { masqueradeMark: 1, ignoredFields: ['mode'] },
     ],
     [
-      'the section of another mode does not count where the own one says something',
+      'the section of another mode does not count where one is written: kube-proxy would not masquerade here',
+      { mode: 'nftables', iptables: { masqueradeAll: true, masqueradeBit: 3, minSyncPeriod: '9s', syncPeriod: '10s' } },
+      {},
+      { ignoredFields: ['mode'] },
+    ],
+    [
+      'nor does that of nftables beside ipvs, whose masquerade is in iptables',
+      {
+        mode: 'ipvs',
+        iptables: { masqueradeBit: 4, minSyncPeriod: '9s' },
+        nftables: { masqueradeAll: true },
+        ipvs: { minSyncPeriod: '3s' },
+      },
+      {},
+      { masqueradeMark: 16, minSyncPeriodMs: 3_000, ignoredFields: ['mode'] },
+    ],
+    [
+      'without a mode what is in nftables counts where iptables does not speak of it',
       { iptables: { masqueradeAll: false }, nftables: { masqueradeAll: true, masqueradeBit: 2 } },
       {},
       { masqueradeMark: 4 },
@@ -172,11 +189,14 @@ describe('what is given means', () => {
       { masqueradeAll: true, ignoredFields: ['mode'] },
     ],
     ['a switch may be spelled out', {}, { 'masquerade-all': 'true' }, { masqueradeAll: true }],
+    ['in each of Go’s ways', {}, { 'masquerade-all': 'T' }, { masqueradeAll: true }],
+    ['also to say no', { iptables: { masqueradeAll: true } }, { 'masquerade-all': '0' }, {}],
+    ['an empty part of a list is none', {}, { 'service-cidr': ['', '10.96.0.0/16'] }, { serviceCIDRs: ['10.96.0.0/16'] }],
     [
       'periods of the mode that is written (14.3)',
       { mode: 'ipvs', iptables: { syncPeriod: '20s', minSyncPeriod: '2s' }, ipvs: { syncPeriod: '1m30s' } },
       {},
-      { syncPeriodMs: 90_000, minSyncPeriodMs: 2_000, ignoredFields: ['mode'] },
+      { syncPeriodMs: 90_000, ignoredFields: ['mode'] },
     ],
     ['a minSyncPeriod that is written counts (14.3)', { iptables: { minSyncPeriod: '1s' } }, {}, { minSyncPeriodMs: 1_000 }],
     ['a minSyncPeriod of nothing is not written (14.3)', { iptables: { minSyncPeriod: '0s', syncPeriod: '0' } }, {}, {}],
@@ -279,14 +299,36 @@ describe('a configuration as it is found in a cluster (14.1)', () => {
       detectLocal: { mode: 'ClusterCIDR', prefixes: ['10.244.0.0/16'] },
     });
   });
-  it('kube-proxy’s own defaults, written out, count as written and name what we ignore', () => {
-    assert.deepEqual(readConfig({}, path('defaulted')), {
+  it('that of EKS, with the name from a flag: fields that kube-proxy has dropped do not end the start', () => {
+    assert.deepEqual(readConfig({ 'hostname-override': 'ip-10-0-0-1.example', v: '2' }, path('eks')), {
       ...readConfig({}),
-      minSyncPeriodMs: 1_000,
+      nodeName: 'ip-10-0-0-1.example',
+      verbosity: 2,
+      kubeconfig: '/var/lib/kube-proxy/kubeconfig',
+      metricsBindAddress: { address: '0.0.0.0', port: 10249 },
+      oomScoreAdj: -998,
       ignoredFields: [
         'clientConnection.contentType',
         'clientConnection.qps',
         'clientConnection.burst',
+        'mode',
+        'conntrack.maxPerCore',
+        'conntrack.min',
+        'configSyncPeriod',
+        'udpIdleTimeout',
+      ],
+    });
+  });
+  it('kube-proxy’s own defaults, written out, count as written and name what we ignore', () => {
+    assert.deepEqual(readConfig({ 'cluster-cidr': '10.244.0.0/16' }, path('defaulted')), {
+      ...readConfig({}),
+      minSyncPeriodMs: 1_000,
+      detectLocal: { mode: 'ClusterCIDR', prefixes: ['10.244.0.0/16'] },
+      ignoredFields: [
+        'clientConnection.contentType',
+        'clientConnection.qps',
+        'clientConnection.burst',
+        'mode',
         'iptables.localhostNodePorts',
         'conntrack.maxPerCore',
         'conntrack.min',
@@ -295,6 +337,13 @@ describe('a configuration as it is found in a cluster (14.1)', () => {
         'configSyncPeriod',
       ],
     });
+  });
+  it('they have a mode without its networks, which kube-proxy lets pass (14.2)', () => {
+    const faults = faultsOf(() => readConfig({}, path('defaulted')));
+    assert.deepEqual(
+      faults.map(({ field }) => field),
+      ['clusterCIDR'],
+    );
   });
   it('a field that is off for kube-proxy and on for us is named', (t) => {
     const file = write(
@@ -434,6 +483,7 @@ describe('what is wrong is named with its field, what was given and what is allo
       '"/m"',
       /not from both$/,
     ],
+    ['likewise in the section of the mode', { mode: 'ipvs', ipvs: { minSyncPeriod: '31s' } }, {}, 'ipvs.minSyncPeriod', '31s', /^at most/],
     ['a level that is no number', {}, { v: 'high' }, 'logging.verbosity (--v)', '"high"', /^a whole number/],
     [
       'a device name that is too long',
@@ -590,6 +640,7 @@ describe('written down as it counts', () => {
     ['local pods by network', { 'detect-local-mode': 'ClusterCIDR', 'cluster-cidr': '10.1.0.0/16,fd01::/64', 'masquerade-all': true }],
     ['local pods by bridge, host only', { 'detect-local-mode': 'BridgeInterface', 'pod-bridge-interface': 'br0', socket: 'host-only' }],
     ['node ports everywhere', { 'nodeport-addresses': 'all', 'service-cidr': '10.96.0.0/12' }],
+    ['node ports on the loopback alone', { 'nodeport-addresses': 'localhost' }],
     ['node ports on primary and a network', { 'nodeport-addresses': 'primary,192.0.2.0/24', devices: 'eth0,eth1' }],
   ];
   for (const [sentence, flags] of flagSets) {

@@ -397,7 +397,8 @@ describe('metricsBindAddress', () => {
   });
 
   it('/configz is the configuration that counts, under kube-proxy’s group', async () => {
-    const { body } = await ask('/configz');
+    const { body, headers } = await ask('/configz');
+    assert.deepEqual(headers, { 'Content-Type': 'application/json', 'X-Content-Type-Options': 'nosniff' });
     const { 'kubeproxy.config.k8s.io': shown, ...others } = JSON.parse(body);
     assert.deepEqual(others, {});
     assert.deepEqual(

@@ -6,7 +6,7 @@ import { stringify } from 'yaml';
 import { BindError } from '../agent/observation.ts';
 import { type RunningAgent, startAgent } from '../agent/start.ts';
 import { effectiveFields } from '../config/effective.ts';
-import { FLAGS, type FlagValue } from '../config/flags.ts';
+import { FLAGS, type FlagValue, readSwitch } from '../config/flags.ts';
 import { type Config, ConfigError } from '../config.ts';
 import { home } from '../home.ts';
 import { LockedError, PreconditionError } from '../kernel/datapath.ts';
@@ -31,13 +31,20 @@ function writeConfig(config: Config, file: string): void {
   }
 }
 
+/** What cannot be read must not run the agent where something else was meant. */
+function switchOf(flag: string, given: FlagValue): boolean {
+  const on = typeof given === 'string' ? readSwitch(given) : given === true;
+  if (on === undefined) throw new Refusal('usage', `${flag}: given ${JSON.stringify(given)}; allowed: true, false`);
+  return on;
+}
+
 /** kube-proxy: one thing that is done in place of running; false: none is asked for. */
 async function runInstead(environment: Environment, options: Options, config: Config): Promise<boolean> {
   const { writeConfigTo } = options;
-  const on = (option: FlagValue) => option === true || option === 'true';
+  const [cleanup, initOnly] = [switchOf('--cleanup', options.cleanup), switchOf('--init-only', options.initOnly)];
   if (typeof writeConfigTo === 'string' && writeConfigTo !== '') writeConfig(config, writeConfigTo);
-  else if (on(options.cleanup)) await runCleanup(environment, options);
-  else if (on(options.initOnly)) await writeLines(environment.out, initialise(environment.native(), config));
+  else if (cleanup) await runCleanup(environment, options);
+  else if (initOnly) await writeLines(environment.out, initialise(environment.native(), config));
   else return false;
   return true;
 }

@@ -1,7 +1,7 @@
 // What do all verbs share? The options that say where the agent's state is, and the shape of their help.
 
 import type { Writable } from 'node:stream';
-import { Command } from 'commander';
+import { Command, Option } from 'commander';
 import { FLAGS, type FlagValue } from '../config/flags.ts';
 import { type Config, ConfigError, readConfig } from '../config.ts';
 import type { Maps } from '../kernel/maps.ts';
@@ -27,14 +27,20 @@ function camel(flag: string): string {
   return flag.replace(/-([a-z])/g, (_, letter: string) => letter.toUpperCase());
 }
 
+function append(text: string, before: readonly string[] = []): readonly string[] {
+  return [...before, text];
+}
+
 /** Adds flags of the configuration by name, and `--config`. */
 export function addFlags(command: Command, names: readonly string[]): Command {
   command.option('--config <FILE>', 'configuration file (KubeProxyConfiguration v1alpha1 with a section "sluice")');
   for (const flag of FLAGS) {
     if (!names.includes(flag.name)) continue;
     const words = flag.name.length === 1 ? `-${flag.name}, --${flag.name}` : `--${flag.name}`;
-    // kube-proxy: a switch may be written --switch=true.
-    command.option(flag.argument === undefined ? `${words} [true|false]` : `${words} <${flag.argument}>`, flag.description);
+    // kube-proxy: a switch may be written --switch=true, and a list in several flags.
+    const several = flag.form === 'list' || flag.form === 'sizes';
+    const option = new Option(flag.argument === undefined ? `${words} [true|false]` : `${words} <${flag.argument}>`, flag.description);
+    command.addOption(several ? option.argParser(append) : option);
   }
   return command;
 }

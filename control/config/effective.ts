@@ -11,6 +11,12 @@ function listening(given: Listening): string {
   return `${given.address.includes(':') ? `[${given.address}]` : given.address}:${given.port}`;
 }
 
+/** Neither primary addresses nor networks: an empty list would be read as the default. */
+function nodePortWords({ nodePortAddresses: { primary, ranges } }: Config): readonly string[] {
+  if (!primary && ranges.length === 0) return ['localhost'];
+  return [...(primary ? ['primary'] : []), ...ranges];
+}
+
 function detectLocal({ detectLocal: given }: Config) {
   switch (given.mode) {
     case 'PodInterfaces':
@@ -28,7 +34,7 @@ function detectLocal({ detectLocal: given }: Config) {
 
 /** Fields as a configuration file has them; what is undefined is written nowhere. Fields without effect are left out. */
 export function effectiveFields(config: Config): Readonly<Record<string, unknown>> {
-  const { nodePortAddresses: nodePorts, conntrack, hooks } = config;
+  const { conntrack, hooks } = config;
   return {
     apiVersion: API_VERSION,
     kind: KIND,
@@ -38,7 +44,7 @@ export function effectiveFields(config: Config): Readonly<Record<string, unknown
     healthzBindAddress: listening(config.healthzBindAddress),
     metricsBindAddress: listening(config.metricsBindAddress),
     bindAddressHardFail: config.bindAddressHardFail,
-    nodePortAddresses: [...(nodePorts.primary ? ['primary'] : []), ...nodePorts.ranges],
+    nodePortAddresses: nodePortWords(config),
     ...detectLocal(config),
     nftables: {
       masqueradeAll: config.masqueradeAll,

@@ -191,10 +191,16 @@ function readSizes(text: string): unknown {
   return Object.fromEntries(entries);
 }
 
+/** kube-proxy: a switch takes what Go reads as a boolean; undefined: it is none. */
+export function readSwitch(text: string): boolean | undefined {
+  if (['1', 't', 'T', 'true', 'TRUE', 'True'].includes(text)) return true;
+  return ['0', 'f', 'F', 'false', 'FALSE', 'False'].includes(text) ? false : undefined;
+}
+
 /** The value of a flag as the configuration file would hold it; undefined: as if it were not given. */
 export function flagToField(form: FlagForm, value: Exclude<FlagValue, undefined>): unknown {
   if (typeof value === 'boolean') return value;
-  const text = typeof value === 'string' ? value : value.join(',');
+  const text = typeof value === 'string' ? value : value.filter((part) => part !== '').join(',');
   switch (form) {
     case 'text':
       return text === '' ? undefined : text;
@@ -203,7 +209,7 @@ export function flagToField(form: FlagForm, value: Exclude<FlagValue, undefined>
     case 'list':
       return text === '' ? undefined : text.split(',').map((word) => word.trim());
     case 'switch':
-      return text === 'true' ? true : text === 'false' ? false : text;
+      return readSwitch(text) ?? text;
     case 'number':
       // kube-proxy: -v=2 is as good as -v 2.
       return /^=?\d+$/.test(text) ? Number(text.replace('=', '')) : text;

@@ -91,12 +91,13 @@ function readPodInterfaces(given: 'auto' | readonly string[] | undefined, faults
   return undefined;
 }
 
-/** kube-proxy: the section of its mode counts, and iptables is its mode unless another is written. What is written nowhere there may be in another. */
-const MASQUERADE = { iptables: ['iptables', 'nftables'], ipvs: ['iptables', 'nftables'], nftables: ['nftables', 'iptables'] } as const;
-const PERIODS = { ...MASQUERADE, ipvs: ['ipvs', 'iptables'] } as const;
+/** kube-proxy: the section of its mode counts and no other. Where none is written its mode is iptables; then what is in nftables alone counts too. */
+const UNWRITTEN = ['iptables', 'nftables'] as const;
+const MASQUERADE = { iptables: ['iptables'], ipvs: ['iptables'], nftables: ['nftables'] } as const;
+const PERIODS = { ...MASQUERADE, ipvs: ['ipvs'] } as const;
 
 function readPeriods(fields: Fields, faults: Fault[]): Pick<Config, 'syncPeriodMs' | 'minSyncPeriodMs'> {
-  const sections = PERIODS[fields.mode ?? 'iptables'];
+  const sections: readonly ('iptables' | 'ipvs' | 'nftables')[] = fields.mode === undefined ? UNWRITTEN : PERIODS[fields.mode];
   // kubeadm writes 0s for what is not set.
   const written = (period: 'syncPeriod' | 'minSyncPeriod') => sections.find((name) => (fields[name]?.[period] ?? 0) > 0);
   const syncSection = written('syncPeriod');
@@ -141,7 +142,7 @@ export function interpret(fields: Fields, ignoredFields: readonly string[], faul
   const serviceCIDRs = sluice.serviceCIDRs ?? [];
   const detectLocal = readDetectLocal(fields, faults);
   refusePartialDualStack(detectLocal, serviceCIDRs, faults);
-  const masquerade = MASQUERADE[fields.mode ?? 'iptables'].map((name) => fields[name] ?? {});
+  const masquerade = (fields.mode === undefined ? UNWRITTEN : MASQUERADE[fields.mode]).map((name) => fields[name] ?? {});
   const masqueradeBit = masquerade.find((section) => section.masqueradeBit !== undefined)?.masqueradeBit ?? 14;
   const bindFamily = fields.bindAddress === undefined ? 4 : familyOf(fields.bindAddress);
   return {

@@ -1,7 +1,7 @@
 // Is this node well? The answers of /healthz and /livez, which are kube-proxy's to the letter, and of /readyz, which is ours: the
 // first two say that changes get through, the last that the kernel holds what it should.
 
-import { type Answer, NOT_FOUND, type Respond } from './listener.ts';
+import { type Answer, json, NOT_FOUND, type Respond } from './listener.ts';
 
 /** kube-proxy: one answer for each of its two proxies; ours does both families in one turn. */
 const FAMILIES = ['IPv4', 'IPv6'] as const;
@@ -40,10 +40,6 @@ export interface Readiness {
 /** kube-proxy: before the first sync nothing is late: healthy while starting. An API server that is away makes no change (12.5). */
 export function isHealthy({ updatedAt, oldestChangeMs, lateAfterMs }: Health): boolean {
   return updatedAt === undefined || oldestChangeMs === undefined || oldestChangeMs < lateAfterMs;
-}
-
-function json(code: number, value: unknown): Answer {
-  return { code, headers: { 'Content-Type': 'application/json', 'X-Content-Type-Options': 'nosniff' }, body: JSON.stringify(value) };
 }
 
 function time(ms: number | undefined): string {

@@ -48,6 +48,11 @@ export function text(code: number, body: string): Answer {
   return { code, headers: { 'Content-Type': 'text/plain; charset=utf-8', 'X-Content-Type-Options': 'nosniff' }, body };
 }
 
+/** As kube-proxy's pages are, whose readers must not guess at the type. */
+export function json(code: number, value: unknown): Answer {
+  return { code, headers: { 'Content-Type': 'application/json', 'X-Content-Type-Options': 'nosniff' }, body: JSON.stringify(value) };
+}
+
 /** The kernel did not let us look: the one who asked is told. */
 function failed(error: unknown): Answer {
   return text(500, `${error instanceof Error ? error.message : String(error)}\n`);

@@ -2,7 +2,7 @@
 // could be changed or slowed by whoever reaches the port.
 
 import { Registry } from 'prom-client';
-import { type Answer, NOT_FOUND, type Respond, text } from './listener.ts';
+import { type Answer, json, NOT_FOUND, type Respond, text } from './listener.ts';
 
 /** kube-proxy's word for its rules. There are none here, whatever a tool that asks would look for. */
 const PROXY_MODE = 'sluice';
@@ -28,7 +28,7 @@ export function metricsPages(registry: Registry, fields: () => unknown): Respond
       case '/metrics':
         return metrics();
       case '/configz':
-        return { code: 200, headers: { 'Content-Type': 'application/json' }, body: JSON.stringify({ [CONFIG_GROUP]: fields() }) };
+        return json(200, { [CONFIG_GROUP]: fields() });
       case '/healthz':
         return text(200, 'ok');
       case '/proxyMode':
