@@ -60,23 +60,79 @@ static int bpf_call(enum bpf_cmd command, void *attributes, size_t size)
 	return (int)syscall(SYS_bpf, command, attributes, size);
 }
 
-static napi_value link_create(napi_env env, napi_callback_info info)
+/* The arguments of a new link as the kernel takes them. */
+static bool read_link(napi_env env, napi_callback_info info, union bpf_attr *attr)
 {
 	uint32_t target, attach_type, flags;
-	union bpf_attr attr = {};
 	napi_value arguments[4];
-	int program, fd;
+	int program;
 
 	read_arguments(env, info, 4, arguments);
 	if (!read_fd(env, arguments[0], "program", &program) || !read_u32(env, arguments[1], "target", &target) ||
 	    !read_u32(env, arguments[2], "attachType", &attach_type) || !read_u32(env, arguments[3], "flags", &flags))
+		return false;
+	memset(attr, 0, sizeof(*attr));
+	attr->link_create.prog_fd = (uint32_t)program;
+	attr->link_create.target_fd = target;
+	attr->link_create.attach_type = attach_type;
+	attr->link_create.flags = flags;
+	return true;
+}
+
+static napi_value link_create(napi_env env, napi_callback_info info)
+{
+	union bpf_attr attr;
+	int fd;
+
+	if (!read_link(env, info, &attr))
 		return NULL;
-	attr.link_create.prog_fd = (uint32_t)program;
-	attr.link_create.target_fd = target;
-	attr.link_create.attach_type = attach_type;
-	attr.link_create.flags = flags;
 	fd = bpf_call(BPF_LINK_CREATE, &attr, sizeof(attr));
 	return fd < 0 ? throw_errno(env, errno, "BPF_LINK_CREATE", NULL) : make_number(env, fd);
+}
+
+/* A link that a thread of the pool makes. */
+struct linking {
+	napi_async_work work;
+	napi_deferred deferred;
+	union bpf_attr attr;
+	int fd, error;
+};
+
+static void link_in_pool(napi_env env, void *data)
+{
+	struct linking *linking = data;
+
+	linking->fd = bpf_call(BPF_LINK_CREATE, &linking->attr, sizeof(linking->attr));
+	linking->error = errno;
+}
+
+static void link_ended(napi_env env, napi_status status, void *data)
+{
+	struct linking *linking = data;
+
+	if (linking->fd < 0)
+		NAPI(napi_reject_deferred(env, linking->deferred, make_error(env, linking->error, "BPF_LINK_CREATE", NULL)));
+	else
+		NAPI(napi_resolve_deferred(env, linking->deferred, make_number(env, linking->fd)));
+	NAPI(napi_delete_async_work(env, linking->work));
+	free(linking);
+}
+
+static napi_value link_create_aside(napi_env env, napi_callback_info info)
+{
+	struct linking *linking = calloc(1, sizeof(*linking));
+	napi_value promise;
+
+	if (!linking)
+		return throw_errno(env, ENOMEM, "calloc", NULL);
+	if (!read_link(env, info, &linking->attr)) {
+		free(linking);
+		return NULL;
+	}
+	NAPI(napi_create_promise(env, &linking->deferred, &promise));
+	NAPI(napi_create_async_work(env, NULL, make_text(env, "BPF_LINK_CREATE"), link_in_pool, link_ended, linking, &linking->work));
+	NAPI(napi_queue_async_work(env, linking->work));
+	return promise;
 }
 
 static napi_value link_update(napi_env env, napi_callback_info info)
@@ -217,6 +273,7 @@ static napi_value query(napi_env env, napi_callback_info info)
 void define_links(napi_env env, napi_value exports)
 {
 	define(env, exports, "linkCreate", link_create);
+	define(env, exports, "linkCreateAside", link_create_aside);
 	define(env, exports, "linkUpdate", link_update);
 	define(env, exports, "linkDetach", link_detach);
 	define(env, exports, "linkInfo", link_info);

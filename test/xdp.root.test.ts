@@ -89,7 +89,7 @@ test('the program replaced in place again and again fails nothing', async () => 
   const native = loadNative();
   const pins = servingPins(lab.pinDirectory('nodeA'))!;
   const maps = Object.fromEntries((Object.keys(MAPS) as MapName[]).map((name) => [name, native.openPin(pins.map(name))!]));
-  const objects = [0, 1].map(() => loadXdp(native, maps, probeFeatures(native)));
+  const objects = await Promise.all([0, 1].map(() => loadXdp(native, maps, probeFeatures(native))));
   const [name] = readdirSync(pins.xdpLinks);
   const link = native.openPin(join(pins.xdpLinks, name!))!;
   const sent = await underLoad(BEATS, async (count) => native.linkUpdate(link, objects[count % 2]!.programs.nic_xdp!));

@@ -259,7 +259,7 @@ export async function startAgent(start: Start): Promise<RunningAgent | undefined
         config,
         log,
         onChange({ xdp, socketExceptions, resetGoneBackends }) {
-          datapath.setXdp(xdp);
+          void datapath.setXdp(xdp);
           datapath.setExceptions(socketExceptions);
           running.setResetGone(resetGoneBackends);
         },

@@ -47,8 +47,8 @@ export interface Attached {
 
 export interface DeviceHooks {
   readonly mode: Mode;
-  /** Makes it so: what is wanted is attached and up to date, what is not wanted is gone. Returns the refusals by ifindex. */
-  apply(wanted: readonly Wanted[]): Map<number, Error>;
+  /** Makes it so: what is wanted is attached and up to date, what is not wanted is gone. Resolves with the refusals by ifindex. One at a time. */
+  apply(wanted: readonly Wanted[]): Promise<Map<number, Error>>;
   /** What is there now; undefined: nothing of ours. */
   look(ifindex: number, direction: Direction): Attached | undefined;
 }
@@ -73,7 +73,7 @@ function hasTcx(native: Native): boolean {
 function tcxHooks(native: Native, directory: string): DeviceHooks {
   const pinOf = (ifindex: number, direction: Direction) => `${directory}/${ifindex}-${direction}`;
 
-  function attach(ifindex: number, direction: Direction, program: number): void {
+  async function attach(ifindex: number, direction: Direction, program: number): Promise<void> {
     const pin = pinOf(ifindex, direction);
     let link = native.openPin(pin);
     if (link !== undefined && native.linkInfo(link).ifindex !== ifindex) {
@@ -83,7 +83,7 @@ function tcxHooks(native: Native, directory: string): DeviceHooks {
       link = undefined;
     }
     if (link === undefined) {
-      link = native.linkCreate(program, ifindex, TCX[direction], BPF_F_BEFORE);
+      link = await native.linkCreateAside(program, ifindex, TCX[direction], BPF_F_BEFORE);
       native.pin(link, pin);
     } else if (native.linkInfo(link).programId !== native.programInfo(program).id) {
       native.linkUpdate(link, program);
@@ -93,10 +93,10 @@ function tcxHooks(native: Native, directory: string): DeviceHooks {
 
   return {
     mode: 'tcx',
-    apply(wanted) {
+    async apply(wanted) {
       mkdirSync(directory, { recursive: true });
       const kept = new Set<string>(wanted.flatMap(({ ifindex }) => DIRECTIONS.map((direction) => pinOf(ifindex, direction))));
-      const refusals = attachAll(wanted, attach);
+      const refusals = await attachAll(wanted, attach);
       for (const name of readdirSync(directory)) if (!kept.has(`${directory}/${name}`)) removePins(`${directory}/${name}`);
       return refusals;
     },
@@ -134,12 +134,12 @@ function clsactHooks(native: Native, ledger: Ledger, netlink: number, pins: Pins
 
   return {
     mode: 'clsact',
-    apply(wanted) {
+    async apply(wanted) {
       // No pin remembers a filter: the empty directory says that there may be some.
       mkdirSync(pins.deviceLinks, { recursive: true });
       const kept = new Set(wanted.map(({ ifindex }) => ifindex));
       const having = devices();
-      const refusals = attachAll(wanted, (ifindex, direction, program) => attach(having, ifindex, direction, program));
+      const refusals = await attachAll(wanted, (ifindex, direction, program) => attach(having, ifindex, direction, program));
       removeFilters(
         native,
         ledger,
@@ -211,15 +211,15 @@ function isNamedLikeOurs(filter: string): boolean {
   return PROGRAMS.has(filter.replace(/:\[\d+\]$/, ''));
 }
 
-function attachAll(
+async function attachAll(
   wanted: readonly Wanted[],
-  attach: (ifindex: number, direction: Direction, program: number) => void,
-): Map<number, Error> {
+  attach: (ifindex: number, direction: Direction, program: number) => void | Promise<void>,
+): Promise<Map<number, Error>> {
   const refusals = new Map<number, Error>();
   for (const { ifindex, programs } of wanted) {
     for (const direction of DIRECTIONS) {
       try {
-        attach(ifindex, direction, programs[direction]);
+        await attach(ifindex, direction, programs[direction]);
       } catch (error) {
         // A device that went meanwhile needs nothing: the message that it is gone is on its way.
         if (codeOf(error) !== 'ENODEV' && error instanceof Error) refusals.set(ifindex, error);

@@ -20,6 +20,7 @@ import type { Native, NativeObject } from './native.ts';
 import type { Node } from './node.ts';
 import type { DatapathOptions } from './options.ts';
 import { missingPreconditions } from './preconditions.ts';
+import { openRounds } from './rounds.ts';
 import { provenCookie } from './selftest.ts';
 import type { Clocks } from './settings.ts';
 import { type DatapathStatus, type DeviceStatus, describe, devicesIn, type MapStatus, mapsFill } from './status.ts';
@@ -70,8 +71,8 @@ export interface Datapath {
   attach(view: ClusterView): Promise<TakenOver | undefined>;
   /** What the cluster says now; call it after each turn of the loop. The view given before costs nothing. */
   update(view: ClusterView): void;
-  /** Switches XDP while traffic flows: no flow notices, tc serves what XDP does not. */
-  setXdp(mode: XdpMode): void;
+  /** Switches XDP while traffic flows: no flow notices, tc serves what XDP does not. Resolves when it is so. */
+  setXdp(mode: XdpMode): Promise<void>;
   /** Cgroups that the socket hook leaves alone from now on. Calls that were translated stay so. */
   setExceptions(paths: readonly string[]): void;
   /** Low 32 bits of jiffies64: the clock of `seen` in flows. */
@@ -86,8 +87,8 @@ export interface Datapath {
   findings(): Promise<Finding[]>;
   /** The devices' part of it, cheap. */
   devices(): readonly DeviceStatus[];
-  /** Lets go of the descriptors and the lock; attachments, maps and pins stay. */
-  close(): void;
+  /** Lets go of the descriptors and the lock, at once unless programs are just being attached; attachments, maps and pins stay. */
+  close(): Promise<void>;
 }
 
 /** Takes the pin directory's lock. undefined: another agent, or a cleanup, has it. */
@@ -128,8 +129,8 @@ async function run(native: Native, node: Node, options: DatapathOptions, feature
   const hooks: DeviceHooks = openDeviceHooks(native, pins, ledger, netlink);
   let xdpObject: NativeObject | undefined;
   const theirXdp = others.map(({ xdpLinks }) => xdpLinks);
-  const xdp = openXdp(native, pins.xdpLinks, theirXdp, () => {
-    xdpObject = loadXdp(native, loaded.maps, features);
+  const xdp = openXdp(native, pins.xdpLinks, theirXdp, async () => {
+    xdpObject = await loadXdp(native, loaded.maps, features);
     return xdpObject.programs.nic_xdp!;
   });
   let xdpMode = options.xdp;
@@ -165,11 +166,15 @@ async function run(native: Native, node: Node, options: DatapathOptions, feature
   measured.catch(() => {});
 
   /** Programs to devices by their roles. A device's entry in the map is there before its programs are. */
-  function follow(view: ClusterView): void {
+  const rounds = openRounds(async () => {
+    if (writer === undefined) return;
+    const opened = writer;
+    opened.write(node.network, opened.view());
     const network = node.network.current();
-    roles = rolesOf(network, { ...options, nodeAddresses: view.nodeAddresses });
-    refusals = hooks.apply(options.hooks.tc ? wantedOf(roles, program) : []);
-    xdp.follow(roles, network, options.hooks.tc ? xdpMode : 'off', new Set(refusals.keys()), () => writer?.write(node.network, view));
+    roles = rolesOf(network, { ...options, nodeAddresses: opened.view().nodeAddresses });
+    refusals = await hooks.apply(options.hooks.tc ? wantedOf(roles, program) : []);
+    const mode = options.hooks.tc ? xdpMode : 'off';
+    await xdp.follow(roles, network, mode, new Set(refusals.keys()), () => opened.write(node.network, opened.view()));
     standing = [
       ...sysctlProblems({ ipv6: network.addresses.some((entry) => entry.family === 6 && entry.scope === 0) }),
       ...refusalProblems(refusals, node),
@@ -180,7 +185,7 @@ async function run(native: Native, node: Node, options: DatapathOptions, feature
     const text = JSON.stringify(problems());
     if (text !== toldText) for (const callback of callbacks) callback();
     toldText = text;
-  }
+  });
 
   /** Of a link whose pin somebody removed nothing is left: it is made again; the others get the program they have. */
   function verifySocketPrograms(): void {
@@ -254,7 +259,7 @@ async function run(native: Native, node: Node, options: DatapathOptions, feature
     const begins = !loaded.adopted || ((maps.settings.get(0)?.flags ?? 0) & SettingFlag.SETTING_YIELD) !== 0;
     opened.setStanding({ yielding: begins, othersFlows: others.length > 0 || besides.othersFlows() });
     opened.write(node.network, view);
-    follow(view);
+    await rounds.run();
     // kube-proxy took every connection until now: the ports it gave them are none for ours.
     besides.count();
     opened.write(node.network, opened.view());
@@ -265,10 +270,7 @@ async function run(native: Native, node: Node, options: DatapathOptions, feature
     besides.count();
     opened.write(node.network, opened.view());
 
-    const again = () => {
-      opened.write(node.network, opened.view());
-      follow(opened.view());
-    };
+    const again = () => void rounds.run();
     const verify = () => {
       verifySocketPrograms();
       opened.reread();
@@ -279,7 +281,7 @@ async function run(native: Native, node: Node, options: DatapathOptions, feature
     const timer = setInterval(verify, VERIFY_MS);
     stops.push(node.network.onChange(again), () => clearInterval(timer));
     // Our own filters are told of too: looking again finds nothing to do.
-    if (hooks.mode === 'clsact') stops.push(node.network.onFilterChange(() => follow(opened.view())));
+    if (hooks.mode === 'clsact') stops.push(node.network.onFilterChange(again));
     return taken;
   }
 
@@ -293,11 +295,11 @@ async function run(native: Native, node: Node, options: DatapathOptions, feature
       const before = writer.view();
       if (view === before) return;
       writer.write(node.network, view);
-      if (before.nodeAddresses.join() !== view.nodeAddresses.join()) follow(view);
+      if (before.nodeAddresses.join() !== view.nodeAddresses.join()) void rounds.run();
     },
     setXdp(mode) {
       xdpMode = mode;
-      if (writer !== undefined) follow(writer.view());
+      return rounds.run();
     },
     setExceptions(paths) {
       if (writer === undefined) return;
@@ -338,8 +340,10 @@ async function run(native: Native, node: Node, options: DatapathOptions, feature
       return [...(writer?.findings(node.network) ?? []), ...looked, ...fillFindings(await mapsFill(native, loaded.maps))];
     },
     devices: () => devicesIn({ network: node.network.current(), roles, refusals, hooks, xdp }),
-    close() {
+    async close() {
       for (const stop of stops) stop();
+      const ended = rounds.end();
+      if (ended !== undefined) await ended;
       xdpObject?.close();
       loaded.close();
       native.closeFd(netlink);

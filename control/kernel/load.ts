@@ -70,25 +70,16 @@ export async function loadObjects(
   }
 }
 
-/** Loads xdp.o, which shares all maps with the other objects. Throws as loadObjects rejects. */
-export function loadXdp(native: Native, maps: Readonly<Record<string, number>>, features: Features): NativeObject {
-  try {
-    return native.load(objectPath('xdp'), { maps: { ...maps }, rodata: { '.rodata.features': encoded(Features, features) } });
-  } catch (cause) {
-    throw told('xdp', cause);
-  }
+/** Loads xdp.o, which shares all maps with the other objects. Rejects as loadObjects. */
+export function loadXdp(native: Native, maps: Readonly<Record<string, number>>, features: Features): Promise<NativeObject> {
+  return load(native, 'xdp', { maps: { ...maps }, rodata: { '.rodata.features': encoded(Features, features) } });
 }
 
-/** What was thrown, with the program it was about. */
-function told(name: 'tc' | 'xdp' | 'sock', cause: unknown): unknown {
-  return cause instanceof Error ? new Error(refusal(name, cause), { cause }) : cause;
-}
-
-async function load(native: Native, name: 'tc' | 'sock', options: Parameters<Native['load']>[1]): Promise<NativeObject> {
+async function load(native: Native, name: 'tc' | 'xdp' | 'sock', options: Parameters<Native['load']>[1]): Promise<NativeObject> {
   try {
     return await native.loadAside(objectPath(name), options);
   } catch (cause) {
-    throw told(name, cause);
+    throw cause instanceof Error ? new Error(refusal(name, cause), { cause }) : cause;
   }
 }
 

@@ -94,6 +94,11 @@ export interface Native {
   testRun(program: number, packet: Uint8Array, options: { ctx?: Uint8Array; repeat?: number; packetSize?: number }): TestRunResult;
   /** BPF_LINK_CREATE. target: ifindex for device hooks, directory descriptor for cgroup hooks. flags: e.g. BPF_F_BEFORE. */
   linkCreate(program: number, target: number, attachType: number, flags: number): number;
+  /**
+   * The same in a thread of the pool, descriptors open until it resolves: at a device the kernel waits until no packet is on its way through the
+   * programs before (16 ms and more), a driver that takes up XDP may begin anew.
+   */
+  linkCreateAside(program: number, target: number, attachType: number, flags: number): Promise<number>;
   /** BPF_LINK_UPDATE: replaces the program in place. */
   linkUpdate(link: number, program: number): void;
   linkDetach(link: number): void;

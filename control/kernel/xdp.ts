@@ -81,9 +81,15 @@ export interface Xdp {
   running(): ReadonlySet<number>;
   /**
    * Makes it so: the program is at the devices that the mode and their roles ask for, and nowhere else. refused: devices where tc is not
-   * complete. changed: running() is another set now; it is called before a program goes and after one came.
+   * complete. changed: running() is another set now; it is called before a program goes and after one came. One at a time.
    */
-  follow(roles: ReadonlyMap<number, RoleChoice>, network: Network, mode: XdpMode, refused: ReadonlySet<number>, changed: () => void): void;
+  follow(
+    roles: ReadonlyMap<number, RoleChoice>,
+    network: Network,
+    mode: XdpMode,
+    refused: ReadonlySet<number>,
+    changed: () => void,
+  ): Promise<void>;
   /** As last followed; undefined: the device is no NIC. */
   look(ifindex: number): XdpState | undefined;
   problems(): readonly Problem[];
@@ -93,7 +99,7 @@ export interface Xdp {
  * directory: of the pinned links, named by ifindex; those that are there are an earlier agent's. others: such directories of other generations,
  * whose links become ours with the first program: a device has one XDP program. load: the program's descriptor, called when it is first wanted.
  */
-export function openXdp(native: Native, directory: string, others: readonly string[], load: () => number): Xdp {
+export function openXdp(native: Native, directory: string, others: readonly string[], load: () => Promise<number>): Xdp {
   const running = new Set<number>();
   const states = new Map<number, XdpState>();
   let problems: Problem[] = [];
@@ -115,10 +121,10 @@ export function openXdp(native: Native, directory: string, others: readonly stri
     return undefined;
   }
 
-  function attach(ifindex: number, program: number): void {
+  async function attach(ifindex: number, program: number): Promise<void> {
     const there = openLink(ifindex);
     if (there !== undefined && pinOf(ifindex) !== `${directory}/${ifindex}`) renameSync(pinOf(ifindex), `${directory}/${ifindex}`);
-    const link = there ?? native.linkCreate(program, ifindex, BPF_XDP, XDP_FLAGS_DRV_MODE);
+    const link = there ?? (await native.linkCreateAside(program, ifindex, BPF_XDP, XDP_FLAGS_DRV_MODE));
     try {
       if (there === undefined) native.pin(link, pinOf(ifindex));
       else if (native.linkInfo(link).programId !== native.programInfo(program).id) native.linkUpdate(link, program);
@@ -137,10 +143,10 @@ export function openXdp(native: Native, directory: string, others: readonly stri
   }
 
   /** Loads once: what the kernel refused it refuses again. */
-  function program(): number | undefined {
+  async function program(): Promise<number | undefined> {
     if (loaded === undefined) {
       try {
-        loaded = { program: load() };
+        loaded = { program: await load() };
       } catch (error) {
         if (!(error instanceof Error)) throw error;
         loaded = { refusal: error };
@@ -149,11 +155,11 @@ export function openXdp(native: Native, directory: string, others: readonly stri
     return 'program' in loaded ? loaded.program : undefined;
   }
 
-  function attachAll(wanted: readonly number[], fd: number): Map<number, Error> {
+  async function attachAll(wanted: readonly number[], fd: number): Promise<Map<number, Error>> {
     const refusals = new Map<number, Error>();
     for (const ifindex of wanted) {
       try {
-        attach(ifindex, fd);
+        await attach(ifindex, fd);
         running.add(ifindex);
       } catch (error) {
         if (!(error instanceof Error)) throw error;
@@ -174,11 +180,11 @@ export function openXdp(native: Native, directory: string, others: readonly stri
 
   return {
     running: () => running,
-    follow(roles, network, mode, refused, changed) {
+    async follow(roles, network, mode, refused, changed) {
       mkdirSync(directory, { recursive: true });
       const choices = xdpChoices(roles, network, mode, refused);
       const asked = [...choices].filter(([, { wanted }]) => wanted).map(([ifindex]) => ifindex);
-      const fd = asked.length > 0 ? program() : undefined;
+      const fd = asked.length > 0 ? await program() : undefined;
       const wanted = fd === undefined ? [] : asked;
 
       // First nobody sends by it any more, then it goes.
@@ -187,7 +193,7 @@ export function openXdp(native: Native, directory: string, others: readonly stri
       for (const ifindex of leaving) detach(ifindex);
 
       const before = [...running].join();
-      const refusals = fd === undefined ? new Map<number, Error>() : attachAll(wanted, fd);
+      const refusals = fd === undefined ? new Map<number, Error>() : await attachAll(wanted, fd);
       if ([...running].join() !== before) changed();
 
       states.clear();

@@ -84,11 +84,11 @@ function attempts({ pins, ifindex, cgroup, state }: Prepared): Record<Request, (
       native.mapUpdate(pinned('settings'), key, native.mapLookup(pinned('settings'), key)!, 0);
     },
     'run a program once': () => native.testRun(pinned('probe_clock'), new Uint8Array(64), {}),
-    'attach at a device': () => {
+    'attach at a device': async () => {
       const programs = { ingress: pinned('nic_ingress'), egress: pinned('nic_egress') };
       const hooks = openDeviceHooks(native, own, ledger, native.netlinkOpen(NETLINK_ROUTE, 0));
-      for (const error of hooks.apply([{ ifindex, programs }]).values()) throw error;
-      hooks.apply([]);
+      for (const error of (await hooks.apply([{ ifindex, programs }])).values()) throw error;
+      await hooks.apply([]);
     },
     'attach XDP': () => native.closeFd(native.linkCreate(pinned('nic_xdp'), ifindex, BPF_XDP, XDP_FLAGS_DRV_MODE)),
     'attach at the cgroup': () =>
