@@ -103,11 +103,11 @@ describe('kube-proxy’s metrics', () => {
     const sync = [0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.128, 0.256, 0.512, 1.024, 2.048, 4.096, 8.192, 16.384];
     assert.deepEqual(bounds('kubeproxy_sync_proxy_rules_duration_seconds'), [...sync.map(String), '+Inf']);
     const programming = bounds('kubeproxy_network_programming_duration_seconds');
-    assert.equal(programming.length, 2 + 59 + 12 + 7 + 1);
+    assert.equal(programming.length, 3 + 59 + 12 + 7 + 1);
     assert.deepEqual(
-      [programming.slice(0, 4), programming.slice(60, 64), programming.slice(-4)],
+      [programming.slice(0, 5), programming.slice(61, 65), programming.slice(-4)],
       [
-        ['0.25', '0.5', '1', '2'],
+        ['0', '0.25', '0.5', '1', '2'],
         ['59', '60', '65', '70'],
         ['240', '270', '300', '+Inf'],
       ],

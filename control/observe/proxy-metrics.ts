@@ -13,8 +13,8 @@ function steps(first: number, width: number, count: number): number[] {
 
 /** kube-proxy: 1 ms, doubled 14 times. */
 const SYNC_BUCKETS = Array.from({ length: 15 }, (_, index) => 0.001 * 2 ** index);
-/** kube-proxy: to a minute by seconds, to two minutes by five, to five minutes by thirty. */
-const PROGRAMMING_BUCKETS = [0.25, 0.5, ...steps(1, 1, 59), ...steps(60, 5, 12), ...steps(120, 30, 7)];
+/** kube-proxy: to a minute by seconds, to two minutes by five, to five minutes by thirty; its MergeBuckets puts a 0 before them all. */
+const PROGRAMMING_BUCKETS = [0, 0.25, 0.5, ...steps(1, 1, 59), ...steps(60, 5, 12), ...steps(120, 30, 7)];
 
 /** One slice as far as it is measured. */
 export interface MeasuredSlice {
