@@ -104,6 +104,7 @@ describe('explain beside the kernel', () => {
   test('by name, and a name that nobody has', async () => {
     assert.match(await sluice(['explain', '--from', places.outside[4], '--to', 'lab/web:stream']), /^SERVED/m);
     await assert.rejects(sluice(['explain', '--from', places.outside[4], '--to', 'lab/nobody']), /no such Service here/);
+    assert.equal(await sluice(['explain', '--from', places.outside[4], '--to', 'lab/nobody'], [6]), '', 'by its own exit code');
   });
 
   test('without an agent: from the maps alone', async () => {

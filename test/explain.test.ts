@@ -8,6 +8,7 @@ import type { Explanation } from '../control/cli/explain/explanation.ts';
 import { explanationLines } from '../control/cli/explain/lines.ts';
 import { parseClient, parseTarget } from '../control/cli/explain/question.ts';
 import { outcomeOf } from '../control/cli/explain/words.ts';
+import { accountOf } from '../control/model/account.ts';
 import { affinity } from './flows/affinity.ts';
 import { under } from './flows/hooks.ts';
 import { masquerade, masqueradeAll } from './flows/masquerade.ts';
@@ -18,8 +19,10 @@ import { shapes } from './flows/shapes.ts';
 import { sockets } from './flows/sockets.ts';
 import { openExplained } from './lib/explained.ts';
 import { type Case, expand, titleOf, verdictOf } from './lib/flow.ts';
+import { node, objectsOf, service } from './lib/objects.ts';
 import { backendPort, type PlaceName } from './lib/places.ts';
 import { placeOf } from './lib/walk.ts';
+import { modelOf } from './lib/world.ts';
 
 const manifests = fileURLToPath(new URL('./flows/manifests', import.meta.url));
 const packets = openExplained(manifests, { hooks: { tc: true, socket: 'off' } });
@@ -142,6 +145,54 @@ describe('why it is no frontend', () => {
     ));
   test("a backend's own address", () =>
     assert.match(notes('a backend by its own address'), /10\.1\.2\.11 is an endpoint of lab\/inside, /));
+});
+
+describe('a Service by name', () => {
+  const objects = objectsOf(
+    node('node-a', ['192.0.2.1']),
+    service('web', {
+      clusterIP: '10.96.0.1',
+      ports: [
+        { name: 'http', port: 80 },
+        { name: 'dns', port: 53, protocol: 'UDP' },
+        { name: 'dns-tcp', port: 53 },
+      ],
+    }),
+    service('one', { clusterIP: '10.96.0.2', ports: [{ port: 8443 }] }),
+    service('headless', { clusterIP: 'None' }),
+    service('external', { type: 'ExternalName', externalName: 'example.com', clusterIP: undefined, ports: [] }),
+    service('waiting', { clusterIP: undefined }),
+    service('mesh', { clusterIP: '10.96.0.3' }, { metadata: { labels: { 'service.kubernetes.io/service-proxy-name': 'mesh' } } }),
+  );
+  const model = modelOf(objects);
+  const options = { nodePortAddresses: { primary: true, ranges: [] }, serviceProxyName: undefined };
+  const ask = (text: string, family: 4 | 6 = 4) => accountOf(objects, model, options, parseTarget(text, family), []);
+
+  for (const [text, address, port, protocol] of [
+    ['default/web:http', '10.96.0.1', 80, 'TCP'],
+    ['default/web:80', '10.96.0.1', 80, 'TCP'],
+    ['default/web:dns', '10.96.0.1', 53, 'UDP'],
+    ['default/one', '10.96.0.2', 8443, 'TCP'],
+    ['default/one:8443', '10.96.0.2', 8443, 'TCP'],
+  ] as const)
+    test(`${text} is ${address}:${port}/${protocol}`, () => assert.deepEqual(ask(text).destination, { address, port, protocol }));
+
+  for (const [text, family, told] of [
+    ['default/nobody', 4, /^there is no such Service here; a headless one may be left out/],
+    ['default/headless', 4, /^not served: it is headless \(clusterIP None\): the DNS gives the addresses of its pods/],
+    ['default/external', 4, /^not served: its type is ExternalName: a name of the DNS/],
+    ['default/waiting', 4, /^not served: it has no clusterIP yet/],
+    ['default/mesh', 4, /^not served: it is labelled service\.kubernetes\.io\/service-proxy-name="mesh": another proxy's/],
+    ['default/web', 4, /^has no port "" that is served; its ports are 80\/TCP \(http\), 53\/UDP \(dns\), 53\/TCP \(dns-tcp\)$/],
+    ['default/web:53', 4, /^has no port "53" that is served; its ports are .*53\/UDP \(dns\), 53\/TCP/],
+    ['default/web:https', 4, /^has no port "https" that is served/],
+    ['default/web:http', 6, /^has no clusterIP of IPv6$/],
+  ] as const)
+    test(`${text} by IPv${family}: ${told.source}`, () => {
+      const { destination, claimants } = ask(text, family);
+      assert.deepEqual([destination, claimants.length, claimants[0]!.serves], [undefined, 1, false]);
+      assert.match(claimants[0]!.told, told);
+    });
 });
 
 describe('model and kernel', () => {

@@ -94,7 +94,12 @@ export function explainVerb(environment: Environment): Command {
     exits: ['done', 'failed', 'usage', 'notRunning', 'precondition', 'nothingPinned', 'notOurs', 'denied'],
   })
     .addOption(new Option('--from <ADDRESS[:PORT]>', 'who connects: the node itself, a pod, anybody').makeOptionMandatory())
-    .addOption(new Option('--to <ADDRESS:PORT/PROTO>', 'where to, tcp or udp; or NAMESPACE/SERVICE[:PORTNAME]').makeOptionMandatory())
+    .addOption(
+      new Option(
+        '--to <ADDRESS:PORT/PROTO>',
+        'where to, tcp or udp; or NAMESPACE/SERVICE[:PORT], the name or number',
+      ).makeOptionMandatory(),
+    )
     .addOption(new Option('-o, --output <FORMAT>', 'for people or for programs').choices(['text', 'json']).default('text'))
     .action((options: Options) => run(environment, options));
 }

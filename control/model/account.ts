@@ -109,10 +109,11 @@ function claimantOf(service: Service, kind: FrontendKind, to: Destination, model
   return not(`has no port ${to.port}/${to.protocol}; its ports are ${portsText(service, kind === 'NodePort')}`);
 }
 
-/** The first frontend of a Service port of that name and family. */
+/** The first frontend of the Service port of that name, or number where one port has it, and family. */
 function resolve({ service, portName, family }: ServiceName, model: Model): Destination | undefined {
   const ports = model.services.get(service)?.ports.filter((port) => port.family === family) ?? [];
-  const port = ports.find((one) => one.portName === portName) ?? (portName === '' && ports.length === 1 ? ports[0] : undefined);
+  const alike = portName === '' ? ports : ports.filter((one) => String(one.frontends[0]?.port) === portName);
+  const port = ports.find((one) => one.portName === portName) ?? (alike.length === 1 ? alike[0] : undefined);
   const frontend = port?.frontends[0];
   return port === undefined || frontend === undefined
     ? undefined

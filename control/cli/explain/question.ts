@@ -32,7 +32,7 @@ export function parseClient(text: string): Client {
   return { address, port };
 }
 
-const FORMS = 'ADDRESS:PORT/tcp or /udp, IPv6 in brackets, or NAMESPACE/SERVICE[:PORTNAME]';
+const FORMS = 'ADDRESS:PORT/tcp or /udp, IPv6 in brackets, or NAMESPACE/SERVICE[:PORT], its port by name or number';
 
 /** `10.96.0.10:80/tcp`, `[fd96::10]:80/udp`, `default/web:http`. family: of the client, for a Service by name. */
 export function parseTarget(text: string, family: Family): Destination | ServiceName {
