@@ -2,7 +2,8 @@
 // when it changes.
 
 import assert from 'node:assert/strict';
-import { chmodSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, copyFileSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import type { ServerResponse } from 'node:http';
 import { createServer } from 'node:https';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -13,7 +14,7 @@ import { type ApiError, openApi } from '../control/source/kube/api.ts';
 import { openIdentity } from '../control/source/kube/identity.ts';
 import { openKube } from '../control/source/kube/kube.ts';
 import { TIMINGS } from '../control/source/kube/reflector.ts';
-import { makeCertificates } from './lib/certificates.ts';
+import { type Certificates, makeCertificates } from './lib/certificates.ts';
 import { service } from './lib/objects.ts';
 import { until } from './lib/sandbox.ts';
 import { fail, openScriptedApi, SERVICES } from './lib/scripted-api.ts';
@@ -169,6 +170,51 @@ describe('on the wire', () => {
       await assert.rejects(strange.request('GET', '/'), /certificate/);
       await strange.close();
     } finally {
+      server.closeAllConnections();
+      server.close();
+    }
+  });
+
+  it('certificates whose files are replaced, ours and the authority’s, count with the next request; what streams goes on', async () => {
+    const [old, fresh, live] = ['old', 'fresh', 'live'].map((name) => join(directory, name)) as [string, string, string];
+    for (const at of [old, fresh, live]) mkdirSync(at);
+    const names = { addresses: ['127.0.0.1'], hosts: ['localhost'] };
+    const [before, afterwards] = await Promise.all([old, fresh].map((at) => makeCertificates(at, names)));
+    const shown = ({ server: { certificate, key }, authority }: Certificates) => ({
+      ...{ cert: readFileSync(certificate), key: readFileSync(key), ca: readFileSync(authority.certificate) },
+      ...{ requestCert: true, rejectUnauthorized: true },
+    });
+    const replace = ({ authority, admin }: Certificates) => {
+      copyFileSync(authority.certificate, join(live, 'ca.crt'));
+      copyFileSync(admin.certificate, join(live, 'admin.crt'));
+      copyFileSync(admin.key, join(live, 'admin.key'));
+    };
+    const serials: string[] = [];
+    let stream: ServerResponse | undefined;
+    const server = createServer(shown(before!), (request, response) => {
+      serials.push((request.socket as TLSSocket).getPeerCertificate().serialNumber);
+      if (request.url !== '/stream') return response.end('{}');
+      stream = response;
+      return stream.write('one\n');
+    });
+    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+    const url = `https://127.0.0.1:${(server.address() as AddressInfo).port}`;
+    replace(before!);
+    const user = { 'client-certificate': join(live, 'admin.crt'), 'client-key': join(live, 'admin.key') };
+    const api = openApi(await openIdentity(kubeconfig(user, { server: url, 'certificate-authority': join(live, 'ca.crt') }), []), 'test');
+    try {
+      const pieces = (await api.watch('/stream', {}))[Symbol.asyncIterator]();
+      assert.equal(String((await pieces.next()).value), 'one\n');
+      await api.request('GET', '/');
+      server.setSecureContext(shown(afterwards!));
+      replace(afterwards!);
+      await api.request('GET', '/');
+      assert.equal(serials[0], serials[1]);
+      assert.notEqual(serials[1], serials[2], 'another certificate of ours, to a server of another authority');
+      stream!.write('two\n');
+      assert.equal(String((await pieces.next()).value), 'two\n');
+    } finally {
+      await api.close();
       server.closeAllConnections();
       server.close();
     }
