@@ -12,7 +12,7 @@ import type { Log } from './observe/log.ts';
 import { problemSet } from './observe/problems.ts';
 import type { PortName } from './observe/snapshot.ts';
 import type { Objects, Source } from './source/objects.ts';
-import { adopt, adoptEmpty, type Clock, frontendNames, heldEntries, sync } from './sync.ts';
+import { adopt, adoptEmpty, type Clock, frontendNames, heldEntries, isServed, sync } from './sync.ts';
 
 /** How often the maps are looked at although nothing changed: others can write to pinned maps too. */
 const VERIFY_MS = 300_000;
@@ -94,6 +94,8 @@ export interface Agent {
   entries(): ReadonlyMap<string, number> | undefined;
   /** Keys of the Services that have no room in the maps. */
   unfit(): ReadonlySet<string>;
+  /** Is a version of that Service in force: this one, or where it has no room the last that had? */
+  serves(service: string): boolean;
   report(): AgentReport;
   close(): void;
 }
@@ -224,6 +226,7 @@ export function openAgent(parts: AgentParts): Agent {
     serviceOf: (frontend) => names.get(frontend)?.split(':', 1)[0],
     entries: () => heldEntries(state),
     unfit: () => state.unfit,
+    serves: (service) => isServed(state, service),
     report() {
       const { oldestChangeMs, refusals, refusal, turns, wanted, applied, notedAt } = loop.state();
       return {

@@ -107,6 +107,11 @@ export function frontendNames(state: SyncState): ReadonlyMap<number, string> {
   return state.known?.plan.ids.keys ?? new Map();
 }
 
+/** Is a version of the Service in the maps? While they are to be read again: as after the last sync, of those that had room. */
+export function isServed(state: SyncState, service: string): boolean {
+  return state.known?.plan.services.has(service) ?? !state.unfit.has(service);
+}
+
 /** How many entries each map holds of those that the plan decides about, by name; of `slots` those that are in use or rest. */
 export function heldEntries(state: SyncState): ReadonlyMap<string, number> | undefined {
   if (state.known === undefined) return undefined;

@@ -496,6 +496,7 @@ describe('agent', () => {
     source.put(of('old', '10.96.0.1', 2020, [80, 81]));
     advance(REST_MS * 2);
     assert.deepEqual([frontends(maps), [...agent.unfit()]], [['10.96.0.2:80'], ['default/old']]);
+    assert.deepEqual([agent.serves('default/old'), agent.serves('default/new')], [false, true]);
     assert.deepEqual(compare(maps, agent.model()!, given.config, agent.unfit()), []);
     advance(700_000);
     assert.deepEqual([frontends(maps), agent.report().drifts], [['10.96.0.2:80'], 0]);
@@ -503,6 +504,7 @@ describe('agent', () => {
     source.remove('Service', 'default/new');
     advance(REST_MS * 2);
     assert.deepEqual(frontends(maps), ['10.96.0.1:80', '10.96.0.1:81']);
+    assert.deepEqual([agent.serves('default/old'), agent.serves('default/new')], [true, false]);
     agent.close();
   });
 

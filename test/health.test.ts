@@ -1,7 +1,8 @@
 // What health probes and load balancers are told: the bodies, headers and codes of kube-proxy, and the sockets behind them.
 
 import assert from 'node:assert/strict';
-import { Agent, request } from 'node:http';
+import { channel } from 'node:diagnostics_channel';
+import { Agent, request, type Server } from 'node:http';
 import { type AddressInfo, connect, createServer } from 'node:net';
 import { afterEach, describe, it } from 'node:test';
 import type { ModelService } from '../control/model/model.ts';
@@ -158,6 +159,19 @@ describe('a listener', () => {
     assert.equal(await (await fetch(`http://[::1]:${port}/`)).text(), '/ at ::1');
   });
 
+  it('that cannot accept a connection goes on listening, however often', async () => {
+    const one = listen('127.0.0.1', 0);
+    await one.tried;
+    const { port } = one.bound()!;
+    const server = new Promise<Server>((resolve) => {
+      channel('http.server.request.start').subscribe((told) => resolve((told as { server: Server }).server));
+    });
+    assert.equal((await fetch(`http://127.0.0.1:${port}/`)).status, 200);
+    for (let times = 0; times < 2; times++) (await server).emit('error', Object.assign(new Error('accept EMFILE'), { code: 'EMFILE' }));
+    assert.equal((await fetch(`http://127.0.0.1:${port}/`)).status, 200);
+    assert.deepEqual([one.refusal(), one.bound()?.port], [undefined, port]);
+  });
+
   it('whose port is taken says so and listens once it is free', async () => {
     const taken = await takenPort();
     const watch = watched();
@@ -196,11 +210,18 @@ describe('a listener', () => {
 
 describe('healthCheckNodePort (12.1, 12.2)', () => {
   let healthy = true;
+  const unserved = new Set<string>();
   let ports: HealthPorts;
   const watch = watched();
   const start = () => {
     healthy = true;
-    ports = openHealthPorts('node-a', () => healthy, watch.changed, 20);
+    ports = openHealthPorts(
+      'node-a',
+      () => healthy,
+      (service) => !unserved.has(service),
+      watch.changed,
+      20,
+    );
   };
   afterEach(() => ports.close());
 
@@ -258,6 +279,18 @@ describe('healthCheckNodePort (12.1, 12.2)', () => {
       localEndpoints: 1,
       serviceProxyHealthy: false,
     });
+  });
+
+  it('503 while the Service has no room in the maps, whatever endpoints it has', async () => {
+    start();
+    const port = await freePort();
+    follow(asks('shop/web', port, [4, 2]));
+    assert.equal((await get(port)).status, 200);
+    unserved.add('shop/web');
+    const answer = await get(port);
+    assert.deepEqual([answer.status, answer.headers.get('x-load-balancing-endpoint-weight')], [503, '0']);
+    unserved.clear();
+    assert.equal((await get(port)).status, 200);
   });
 
   it('counts the endpoints of the family that was asked', async () => {

@@ -37,7 +37,12 @@ before(async () => {
     version: 'test',
     startedAt: Date.now(),
   });
-  const agent: Partial<Agent> = { report: () => report as AgentReport, problemsChanged() {}, serviceOf: () => undefined };
+  const agent: Partial<Agent> = {
+    report: () => report as AgentReport,
+    problemsChanged() {},
+    serviceOf: () => undefined,
+    serves: () => true,
+  };
   observation.follow(agent as Agent, { maps: {} } as Parameters<Observation['follow']>[1]);
 });
 after(() => {

@@ -163,7 +163,12 @@ export async function openObservation({ config, chosen, log, version, startedAt 
     'metricsBindAddress',
     metricsPages(registry, () => effectiveFields(config)),
   );
-  const healthPorts: HealthPorts = openHealthPorts(config.nodeName, () => isHealthy(health()), onProblems);
+  const healthPorts: HealthPorts = openHealthPorts(
+    config.nodeName,
+    () => isHealthy(health()),
+    (service) => agent?.serves(service) ?? false,
+    onProblems,
+  );
   const close = () => {
     for (const { listener } of pages) listener.close();
     healthPorts.close();

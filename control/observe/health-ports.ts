@@ -50,15 +50,24 @@ function endpointsFor({ localEndpoints }: HealthCheck, address: Address): number
   return localEndpoints.get(familyOf(address)) ?? [...localEndpoints.values()][0] ?? 0;
 }
 
-/** healthy: does the proxy get its changes through? The node's own eligibility does not count here (12.4). onProblems: problems() changed. */
-export function openHealthPorts(nodeName: string, healthy: () => boolean, onProblems: () => void, retryMs?: number): HealthPorts {
+/**
+ * healthy: does the proxy get its changes through? The node's own eligibility does not count here (12.4). serves: is a version of the Service in
+ * force? One that does not fit into the maps has no endpoint that a client would reach here. onProblems: problems() changed.
+ */
+export function openHealthPorts(
+  nodeName: string,
+  healthy: () => boolean,
+  serves: (service: string) => boolean,
+  onProblems: () => void,
+  retryMs?: number,
+): HealthPorts {
   const asked = new Map<string, Asked>();
   let addressText = '';
 
   const listenAt = (one: Asked, address: Address): Listener =>
     openListener(
       { address, port: one.check.port },
-      ({ address: at }) => healthCheckAnswer(one.key, endpointsFor(one.check, at), healthy()),
+      ({ address: at }) => healthCheckAnswer(one.key, serves(one.key) ? endpointsFor(one.check, at) : 0, healthy()),
       onProblems,
       retryMs,
     );

@@ -111,8 +111,9 @@ export function openListener(place: Place, respond: Respond, onChange: () => voi
     timer = undefined;
     const own = serve(respond);
     server = own;
-    own.once('error', (error: NodeJS.ErrnoException) => {
-      if (closed) return;
+    own.on('error', (error: NodeJS.ErrnoException) => {
+      // While it listens: one connection that was not accepted, and no other is concerned.
+      if (closed || own.listening) return;
       // A node without IPv6.
       if (host === '::' && (error.code === 'EAFNOSUPPORT' || error.code === 'EADDRNOTAVAIL')) return attempt('0.0.0.0');
       server = undefined;
