@@ -54,9 +54,10 @@ function datapathOptions(config: Config): DatapathOptions {
   return config;
 }
 
-/** Resolves when the source has read everything once, or the start is given up. */
-function synced(source: Source, signal: AbortSignal): Promise<void> {
+/** Resolves when the source has read everything once, or the start is given up, also before it was asked. */
+export function synced(source: Source, signal: AbortSignal): Promise<void> {
   return new Promise((resolve) => {
+    if (signal.aborted) return resolve();
     signal.addEventListener('abort', () => resolve(), { once: true });
     const look = () => {
       if (source.synced) resolve();
