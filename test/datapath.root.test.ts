@@ -7,11 +7,21 @@ import { once } from 'node:events';
 import { existsSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { after, afterEach, beforeEach, describe, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
-import { AddressFlag, BackendFlag, DeviceFlag, FrontendFlag, LAYOUT, SettingFlag, SocketDirection } from '../control/abi/layout.gen.ts';
+import {
+  AddressFlag,
+  BackendFlag,
+  DeviceFlag,
+  FlowFlag,
+  FrontendFlag,
+  LAYOUT,
+  SettingFlag,
+  SocketDirection,
+} from '../control/abi/layout.gen.ts';
 import { loadNative } from '../control/kernel/addon.ts';
 import { cleanup } from '../control/kernel/cleanup.ts';
 import { type Datapath, LockedError, openDatapath, PreconditionError } from '../control/kernel/datapath.ts';
 import { destroyStaleSockets } from '../control/kernel/destroy.ts';
+import { openDrain } from '../control/kernel/drain.ts';
 import type { Native } from '../control/kernel/native.ts';
 import { type Node, openNode } from '../control/kernel/node.ts';
 import type { DatapathOptions } from '../control/kernel/options.ts';
@@ -424,6 +434,32 @@ describe('datapath', () => {
     );
     assert.throws(() => cleanup(native, sandbox.options), /an agent runs/);
     assert.equal(programsAt('nic0').length, 1);
+  });
+
+  test('a drain that netfilter refuses in the middle leaves the node serving new connections, and free for an agent', async () => {
+    const before = await start();
+    const key = { source: '10.2.0.7', destination: '10.1.0.2', source_port: 80, destination_port: 20000, protocol: 6 };
+    before.datapath.maps.flows4.set(key, {
+      ...emptyFlow,
+      seen: before.datapath.jiffies(),
+      flags: FlowFlag.FLOW_REPLY | FlowFlag.FLOW_SEND,
+    });
+    await before.stop();
+    for (const accepted of [0, 1]) {
+      let asked = 0;
+      const refusing: Native = {
+        ...native,
+        netlinkRequest() {
+          if (asked++ === accepted) throw Object.assign(new Error('netlink: ENOMEM'), { code: 'ENOMEM' });
+          return new Uint8Array();
+        },
+      };
+      assert.throws(() => openDrain(refusing, sandbox.options, 60), /ENOMEM/);
+      assert.equal(asked, accepted + 1);
+      const settings = openPinnedMaps(native, sandbox.options.pinDirectory)?.settings.get(0);
+      assert.equal((settings?.flags ?? 0) & SettingFlag.SETTING_YIELD, 0);
+    }
+    await start();
   });
 
   test('missing preconditions are told before anything is touched', async () => {

@@ -28,7 +28,7 @@ export interface Drain {
   close(): void;
 }
 
-/** Stops taking new flows, at once. undefined: nothing is attached. Throws LockedError where an agent runs. */
+/** Stops taking new flows, at once. undefined: nothing is attached. Throws LockedError where an agent runs, and what netfilter refuses: then nothing has changed. */
 export function openDrain(
   native: Native,
   options: Pick<DatapathOptions, 'pinDirectory' | 'conntrack'>,
@@ -58,10 +58,22 @@ export function openDrain(
     const flags = on ? settings.flags | SettingFlag.SETTING_YIELD : settings.flags & ~SettingFlag.SETTING_YIELD;
     maps.settings.set(0, { ...settings, flags: flags >>> 0 });
   };
-  // Before the first new connection is another's, and once more for those that began meanwhile.
-  const before = holdPorts(native, maps, seconds + HOLD_SECONDS);
-  yielding(true);
-  const held = before + holdPorts(native, maps, seconds + HOLD_SECONDS);
+  const close = () => {
+    object.close();
+    for (const fd of Object.values(descriptors)) native.closeFd(fd);
+    native.closeFd(lock);
+  };
+  let held = 0;
+  try {
+    // Before the first new connection is another's, and once more for those that began meanwhile.
+    held += holdPorts(native, maps, seconds + HOLD_SECONDS);
+    yielding(true);
+    held += holdPorts(native, maps, seconds + HOLD_SECONDS);
+  } catch (error) {
+    yielding(false);
+    close();
+    throw error;
+  }
 
   return {
     held,
@@ -81,11 +93,7 @@ export function openDrain(
       }
     },
     undo: () => yielding(false),
-    close() {
-      object.close();
-      for (const fd of Object.values(descriptors)) native.closeFd(fd);
-      native.closeFd(lock);
-    },
+    close,
   };
 }
 
