@@ -66,6 +66,21 @@ void forget_log(void);
 const char *recent_log(void);
 void capture_log(void);
 
+/*
+ * A call that a thread of the pool makes: the first member of an allocation that has its arguments and what comes of them, and is freed at its
+ * end. call: in that thread, without JavaScript. outcome: afterwards, in the main thread; its value resolves the promise, or it returns NULL
+ * with an exception pending, which rejects it.
+ */
+struct aside {
+	void (*call)(struct aside *aside);
+	napi_value (*outcome)(napi_env env, struct aside *aside);
+	napi_deferred deferred;
+	napi_async_work work;
+};
+
+/* Returns the promise. */
+napi_value start_aside(napi_env env, const char *name, struct aside *aside);
+
 void define(napi_env env, napi_value exports, const char *name, napi_callback function);
 void define_objects(napi_env env, napi_value exports);
 void define_maps(napi_env env, napi_value exports);

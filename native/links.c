@@ -79,6 +79,11 @@ static bool read_link(napi_env env, napi_callback_info info, union bpf_attr *att
 	return true;
 }
 
+static napi_value link_made(napi_env env, int fd, int error)
+{
+	return fd < 0 ? throw_errno(env, error, "BPF_LINK_CREATE", NULL) : make_number(env, fd);
+}
+
 static napi_value link_create(napi_env env, napi_callback_info info)
 {
 	union bpf_attr attr;
@@ -87,41 +92,34 @@ static napi_value link_create(napi_env env, napi_callback_info info)
 	if (!read_link(env, info, &attr))
 		return NULL;
 	fd = bpf_call(BPF_LINK_CREATE, &attr, sizeof(attr));
-	return fd < 0 ? throw_errno(env, errno, "BPF_LINK_CREATE", NULL) : make_number(env, fd);
+	return link_made(env, fd, errno);
 }
 
 /* A link that a thread of the pool makes. */
 struct linking {
-	napi_async_work work;
-	napi_deferred deferred;
+	struct aside aside;
 	union bpf_attr attr;
 	int fd, error;
 };
 
-static void link_in_pool(napi_env env, void *data)
+static void link_in_pool(struct aside *aside)
 {
-	struct linking *linking = data;
+	struct linking *linking = (struct linking *)aside;
 
 	linking->fd = bpf_call(BPF_LINK_CREATE, &linking->attr, sizeof(linking->attr));
 	linking->error = errno;
 }
 
-static void link_ended(napi_env env, napi_status status, void *data)
+static napi_value link_outcome(napi_env env, struct aside *aside)
 {
-	struct linking *linking = data;
+	const struct linking *linking = (const struct linking *)aside;
 
-	if (linking->fd < 0)
-		NAPI(napi_reject_deferred(env, linking->deferred, make_error(env, linking->error, "BPF_LINK_CREATE", NULL)));
-	else
-		NAPI(napi_resolve_deferred(env, linking->deferred, make_number(env, linking->fd)));
-	NAPI(napi_delete_async_work(env, linking->work));
-	free(linking);
+	return link_made(env, linking->fd, linking->error);
 }
 
 static napi_value link_create_aside(napi_env env, napi_callback_info info)
 {
 	struct linking *linking = calloc(1, sizeof(*linking));
-	napi_value promise;
 
 	if (!linking)
 		return throw_errno(env, ENOMEM, "calloc", NULL);
@@ -129,10 +127,8 @@ static napi_value link_create_aside(napi_env env, napi_callback_info info)
 		free(linking);
 		return NULL;
 	}
-	NAPI(napi_create_promise(env, &linking->deferred, &promise));
-	NAPI(napi_create_async_work(env, NULL, make_text(env, "BPF_LINK_CREATE"), link_in_pool, link_ended, linking, &linking->work));
-	NAPI(napi_queue_async_work(env, linking->work));
-	return promise;
+	linking->aside = (struct aside){ .call = link_in_pool, .outcome = link_outcome };
+	return start_aside(env, "BPF_LINK_CREATE", &linking->aside);
 }
 
 static napi_value link_update(napi_env env, napi_callback_info info)

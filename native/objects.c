@@ -215,12 +215,13 @@ static napi_value make_object(napi_env env, struct bpf_object *object)
 	return result;
 }
 
-static napi_value error_with_log(napi_env env, int error, const char *syscall, const char *path, const char *log)
+static napi_value throw_with_log(napi_env env, int error, const char *syscall, const char *path, const char *log)
 {
 	napi_value value = make_error(env, error, syscall, path);
 
 	set_property(env, value, "log", make_text(env, log));
-	return value;
+	NAPI(napi_throw(env, value));
+	return NULL;
 }
 
 /* Opened and fitted with its options, ready to be loaded; NULL with an exception pending. path: room for PATH_MAX bytes. */
@@ -236,7 +237,7 @@ static struct bpf_object *open_object(napi_env env, napi_callback_info info, cha
 	forget_log();
 	object = bpf_object__open_file(path, NULL);
 	if (!object) {
-		NAPI(napi_throw(env, error_with_log(env, errno, "bpf_object__open", path, recent_log())));
+		throw_with_log(env, errno, "bpf_object__open", path, recent_log());
 		return NULL;
 	}
 	/* Sizes first: for a map that is reused the descriptor's own size holds. */
@@ -249,38 +250,40 @@ static struct bpf_object *open_object(napi_env env, napi_callback_info info, cha
 	return NULL;
 }
 
+/* What a load gave: descriptors, or its error thrown. Closes libbpf's object. */
+static napi_value loaded(napi_env env, struct bpf_object *object, int error, const char *path, const char *log)
+{
+	napi_value result = error ? throw_with_log(env, -error, "bpf_object__load", path, log) : make_object(env, object);
+
+	bpf_object__close(object);
+	return result;
+}
+
 static napi_value load(napi_env env, napi_callback_info info)
 {
 	struct bpf_object *object;
 	char path[PATH_MAX];
-	napi_value result = NULL;
 	int error;
 
 	object = open_object(env, info, path);
 	if (!object)
 		return NULL;
 	error = bpf_object__load(object);
-	if (error)
-		NAPI(napi_throw(env, error_with_log(env, -error, "bpf_object__load", path, recent_log())));
-	else
-		result = make_object(env, object);
-	bpf_object__close(object);
-	return result;
+	return loaded(env, object, error, path, recent_log());
 }
 
 /* A load that goes on in a thread of the pool. */
 struct loading {
-	napi_async_work work;
-	napi_deferred deferred;
+	struct aside aside;
 	struct bpf_object *object;
 	int error;
 	char *log; /* what libbpf said in that thread, where it failed; NULL where there was no memory for it */
 	char path[PATH_MAX];
 };
 
-static void load_in_pool(napi_env env, void *data)
+static void load_in_pool(struct aside *aside)
 {
-	struct loading *loading = data;
+	struct loading *loading = (struct loading *)aside;
 
 	forget_log();
 	loading->error = bpf_object__load(loading->object);
@@ -288,32 +291,18 @@ static void load_in_pool(napi_env env, void *data)
 		loading->log = strdup(recent_log());
 }
 
-static void load_ended(napi_env env, napi_status status, void *data)
+static napi_value load_outcome(napi_env env, struct aside *aside)
 {
-	struct loading *loading = data;
-	napi_value result = NULL, error;
+	struct loading *loading = (struct loading *)aside;
+	napi_value result = loaded(env, loading->object, loading->error, loading->path, loading->log ? loading->log : "");
 
-	if (loading->error) {
-		error = error_with_log(env, -loading->error, "bpf_object__load", loading->path, loading->log ? loading->log : "");
-	} else {
-		result = make_object(env, loading->object);
-		if (!result)
-			NAPI(napi_get_and_clear_last_exception(env, &error));
-	}
-	if (result)
-		NAPI(napi_resolve_deferred(env, loading->deferred, result));
-	else
-		NAPI(napi_reject_deferred(env, loading->deferred, error));
-	bpf_object__close(loading->object);
-	NAPI(napi_delete_async_work(env, loading->work));
 	free(loading->log);
-	free(loading);
+	return result;
 }
 
 static napi_value load_aside(napi_env env, napi_callback_info info)
 {
 	struct loading *loading = calloc(1, sizeof(*loading));
-	napi_value promise;
 
 	if (!loading)
 		return throw_errno(env, ENOMEM, "calloc", NULL);
@@ -322,10 +311,8 @@ static napi_value load_aside(napi_env env, napi_callback_info info)
 		free(loading);
 		return NULL;
 	}
-	NAPI(napi_create_promise(env, &loading->deferred, &promise));
-	NAPI(napi_create_async_work(env, NULL, make_text(env, "bpf_object__load"), load_in_pool, load_ended, loading, &loading->work));
-	NAPI(napi_queue_async_work(env, loading->work));
-	return promise;
+	loading->aside = (struct aside){ .call = load_in_pool, .outcome = load_outcome };
+	return start_aside(env, "bpf_object__load", &loading->aside);
 }
 
 void define_objects(napi_env env, napi_value exports)

@@ -82,13 +82,15 @@ function tcxHooks(native: Native, directory: string): DeviceHooks {
       removePins(pin);
       link = undefined;
     }
-    if (link === undefined) {
-      link = await native.linkCreateAside(program, ifindex, TCX[direction], BPF_F_BEFORE);
-      native.pin(link, pin);
-    } else if (native.linkInfo(link).programId !== native.programInfo(program).id) {
-      native.linkUpdate(link, program);
+    const there = link;
+    link ??= await native.linkCreateAside(program, ifindex, TCX[direction], BPF_F_BEFORE);
+    try {
+      if (there === undefined) native.pin(link, pin);
+      else if (native.linkInfo(link).programId !== native.programInfo(program).id) native.linkUpdate(link, program);
+    } finally {
+      // Without a pin it goes with its descriptor, and is tried again.
+      native.closeFd(link);
     }
-    native.closeFd(link);
   }
 
   return {

@@ -87,7 +87,7 @@ export interface Datapath {
   findings(): Promise<Finding[]>;
   /** The devices' part of it, cheap. */
   devices(): readonly DeviceStatus[];
-  /** Lets go of the descriptors and the lock, at once unless programs are just being attached; attachments, maps and pins stay. */
+  /** Lets go of the descriptors and the lock, at once unless programs are just being attached; attachments, maps and pins stay. After `attach`. */
   close(): Promise<void>;
 }
 
