@@ -8,6 +8,7 @@ import { fileURLToPath } from 'node:url';
 import { type Agent, agentArguments, startAgent } from './lib/agent.ts';
 import { type Lab, openLab } from './lib/netns.ts';
 import { endpoint, node, service, slice } from './lib/objects.ts';
+import { askPage, pageURL } from './lib/pages.ts';
 import { type Family, families, places } from './lib/places.ts';
 import { plainLane } from './lib/topology.ts';
 import { ask, serve } from './lib/wire.ts';
@@ -57,19 +58,7 @@ for (const family of families)
         ...['--disable-warning=ExperimentalWarning', MAIN, ...words],
         ...agentArguments(lab, 'nodeA').slice(0, words[0] === 'check' ? 6 : 4),
       ]);
-    const code = (port: number, path: string) => {
-      const address = family === 4 ? places.nodeA[4] : `[${places.nodeA[6]}]`;
-      return lab.run('outside', 'curl', [
-        '-s',
-        '-o',
-        '/dev/null',
-        '-w',
-        '%{http_code}',
-        '--max-time',
-        '5',
-        `http://${address}:${port}${path}`,
-      ]);
-    };
+    const code = async (port: number, path: string) => (await askPage(lab, 'outside', pageURL('nodeA', port, path, family))).code;
 
     it('serves what it has: a ClusterIP to its pods and itself, a node port to the world', async () => {
       for (const from of ['clientA', 'nodeA'] as const) {
@@ -81,8 +70,8 @@ for (const family of families)
     });
 
     it('is well: pages and the health check answer, nothing is a Problem, nothing drifts', async () => {
-      for (const path of ['/healthz', '/livez', '/readyz']) assert.equal(await code(10_256, path), '200', path);
-      assert.equal(await code(HEALTH_PORT, '/'), '200');
+      for (const path of ['/healthz', '/livez', '/readyz']) assert.equal(await code(10_256, path), 200, path);
+      assert.equal(await code(HEALTH_PORT, '/'), 200);
       assert.match(await sluice('status'), new RegExp(`^node +node-a, .*${places.nodeA[family]}$`, 'm'));
       assert.match(await sluice('check'), /^clean$/m);
       assert.deepEqual(

@@ -10,6 +10,7 @@ import { type ControlPlane, startControlPlane } from '../lib/control-plane.ts';
 import { type Family, readExposition } from '../lib/exposition.ts';
 import { registerNode } from '../lib/kubelet.ts';
 import { type Lab, openLab } from '../lib/netns.ts';
+import { askPage, type Page, pageURL } from '../lib/pages.ts';
 import { families, networks, nodeObjects, places } from '../lib/places.ts';
 import { until } from '../lib/sandbox.ts';
 import { plainLane } from '../lib/topology.ts';
@@ -20,12 +21,6 @@ const CHECK_PORT = 31_998;
 const NOT_OURS = /_(iptables|nftables)_|_conntrack_reconciler_/;
 /** Go and Node have headers of their own for the connection; those of the body count. */
 const CONNECTION = /^(date|content-length|transfer-encoding|connection|keep-alive)$/;
-
-interface Page {
-  readonly code: string;
-  readonly headers: Readonly<Record<string, string>>;
-  readonly body: string;
-}
 
 describe('beside the real kube-proxy', () => {
   let lab: Lab;
@@ -45,7 +40,7 @@ describe('beside the real kube-proxy', () => {
     ]);
     const words = ['agent', '--kubeconfig', kubeconfig, '--hostname-override', nodeObjects.nodeB, ...agentArguments(lab, 'nodeB')];
     await watchAgent(lab.start('nodeB', process.execPath, ['--disable-warning=ExperimentalWarning', MAIN, ...words]));
-    await until('kube-proxy answers', async () => (await both(10_256, '/healthz')).every(({ code }) => code === '200'));
+    await until('kube-proxy answers', async () => (await both(10_256, '/healthz')).every(({ code }) => code === 200));
   });
   after(async () => {
     await proxy?.kill('SIGKILL');
@@ -53,23 +48,17 @@ describe('beside the real kube-proxy', () => {
     lab?.close();
   });
 
-  async function page(node: 'nodeA' | 'nodeB', port: number, path: string, address = '127.0.0.1'): Promise<Page> {
-    const text = await lab.run(node, 'curl', ['-si', '--max-time', '5', `http://${address}:${port}${path}`], { accept: [7, 28, 52, 56] });
-    const end = text.indexOf('\r\n\r\n');
-    const [status = '', ...lines] = text.slice(0, end).split('\r\n');
-    const headers = lines
-      .map((line) => line.split(': ', 2) as [string, string])
-      .map(([name, value]) => [name.toLowerCase(), value] as const);
-    return {
-      code: status.split(' ')[1] ?? '',
-      headers: Object.fromEntries(headers.filter(([name]) => !CONNECTION.test(name))),
-      body: text.slice(end + 4),
-    };
+  async function page(node: 'nodeA' | 'nodeB', url: string): Promise<Page> {
+    const answer = await askPage(lab, node, url);
+    return { ...answer, headers: Object.fromEntries(Object.entries(answer.headers).filter(([name]) => !CONNECTION.test(name))) };
   }
   /** kube-proxy's answer, and ours. */
-  const both = (port: number, path: string) => Promise.all([page('nodeA', port, path), page('nodeB', port, path)]);
+  const both = (port: number, path: string) => {
+    const url = `http://127.0.0.1:${port}${path}`;
+    return Promise.all([page('nodeA', url), page('nodeB', url)]);
+  };
   const metrics = async (node: 'nodeA' | 'nodeB'): Promise<Map<string, Family>> => {
-    const { body } = await page(node, 10_249, '/metrics');
+    const { body } = await page(node, 'http://127.0.0.1:10249/metrics');
     const lines = body.split('\n').filter((line) => /^(# (HELP|TYPE) )?kubeproxy_/.test(line));
     return readExposition(`${lines.join('\n')}\n`);
   };
@@ -97,8 +86,8 @@ describe('beside the real kube-proxy', () => {
   it('a health check node port is the same, with an endpoint and without (12.1)', async () => {
     const spec = { type: 'LoadBalancer', externalTrafficPolicy: 'Local', healthCheckNodePort: CHECK_PORT, ports: [{ port: 80 }] };
     await plane.client.create({ apiVersion: 'v1', kind: 'Service', metadata: { namespace: 'default', name: 'checked' }, spec });
-    const checks = () => Promise.all((['nodeA', 'nodeB'] as const).map((node) => page(node, CHECK_PORT, '/any?x', places[node][4])));
-    await until('both listen', async () => (await checks()).every(({ code }) => code === '503'));
+    const checks = () => Promise.all((['nodeA', 'nodeB'] as const).map((node) => page(node, pageURL(node, CHECK_PORT, '/any?x'))));
+    await until('both listen', async () => (await checks()).every(({ code }) => code === 503));
     const [theirs, ours] = await checks();
     assert.deepEqual(ours, theirs);
     await plane.client.create({
@@ -119,7 +108,7 @@ describe('beside the real kube-proxy', () => {
         conditions: { ready: true, serving: true, terminating: false },
       })),
     });
-    await until('both have an endpoint', async () => (await checks()).every(({ code }) => code === '200'));
+    await until('both have an endpoint', async () => (await checks()).every(({ code }) => code === 200));
     const [one, other] = await checks();
     assert.deepEqual(other, one);
   });

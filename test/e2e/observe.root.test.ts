@@ -13,6 +13,7 @@ import { readExposition } from '../lib/exposition.ts';
 import type { Stored } from '../lib/kube-client.ts';
 import { openKubelet, registerNode } from '../lib/kubelet.ts';
 import { type Lab, openLab } from '../lib/netns.ts';
+import { askPage, pageURL } from '../lib/pages.ts';
 import { nodeObjects, places } from '../lib/places.ts';
 import { until } from '../lib/sandbox.ts';
 import { plainLane } from '../lib/topology.ts';
@@ -67,16 +68,8 @@ describe('an agent at the real API server', () => {
       metadata: { namespace: 'default', name },
       spec: { ports: [{ port: 80 }], ...spec },
     });
-  const code = async (port: number, path: string) =>
-    lab.run(
-      'outside',
-      'curl',
-      ['-s', '-o', '/dev/null', '-w', '%{http_code}', '--max-time', '5', `http://${places.nodeA[4]}:${port}${path}`],
-      {
-        accept: [7, 52, 56],
-      },
-    );
-  const metrics = async () => readExposition(`${await lab.run('nodeA', 'curl', ['-s', 'http://127.0.0.1:10249/metrics'])}\n`);
+  const code = async (port: number, path: string) => (await askPage(lab, 'outside', pageURL('nodeA', port, path))).code;
+  const metrics = async () => readExposition((await askPage(lab, 'nodeA', 'http://127.0.0.1:10249/metrics')).body);
 
   it('a deprecated field and a disputed address stand at their Services, where kubectl describe shows them', async () => {
     const first = await service('first', { externalIPs: ['203.0.113.9'] });
@@ -102,7 +95,7 @@ describe('an agent at the real API server', () => {
     });
     const invalid = await event('InvalidPort');
     assert.deepEqual([invalid.regarding.kind, invalid.regarding.uid], ['EndpointSlice', slice.metadata.uid]);
-    assert.equal(await code(10_256, '/readyz'), '200');
+    assert.equal(await code(10_256, '/readyz'), 200);
   });
 
   it('a health check port that is taken has kube-proxy’s Event, and is served when it is free (12.1)', async () => {
@@ -116,9 +109,9 @@ describe('an agent at the real API server', () => {
     assert.match(failed.note, new RegExp(`node node-a cannot listen on .*:${HEALTH_PORT} \\(EADDRINUSE\\)`));
     holder.kill('SIGKILL');
     await once(holder, 'exit');
-    await until('503 without a pod', async () => (await code(HEALTH_PORT, '/')) === '503');
+    await until('503 without a pod', async () => (await code(HEALTH_PORT, '/')) === 503);
     await openKubelet(plane.client).run({ key: 'default/web-1', place: 'a1', labels: { app: 'web' } });
-    await until('200 with a pod on this node', async () => (await code(HEALTH_PORT, '/')) === '200');
+    await until('200 with a pod on this node', async () => (await code(HEALTH_PORT, '/')) === 200);
   });
 
   it('how long a change took is dated by the endpointslice controller, and the source is counted by resource', async () => {
@@ -138,10 +131,10 @@ describe('an agent at the real API server', () => {
   it('a node that the autoscaler takes away is no longer eligible, and is again (12.3)', async () => {
     const taints = [{ key: 'ToBeDeletedByClusterAutoscaler', effect: 'NoSchedule' }];
     await plane.client.patch('Node', nodeObjects.nodeA, { spec: { taints } });
-    await until('/healthz is red', async () => (await code(10_256, '/healthz')) === '503');
-    assert.equal(await code(10_256, '/livez'), '200');
+    await until('/healthz is red', async () => (await code(10_256, '/healthz')) === 503);
+    assert.equal(await code(10_256, '/livez'), 200);
     await plane.client.patch('Node', nodeObjects.nodeA, { spec: { taints: null } });
-    await until('/healthz is green', async () => (await code(10_256, '/healthz')) === '200');
+    await until('/healthz is green', async () => (await code(10_256, '/healthz')) === 200);
   });
 
   it('with the rights of deploy/ nothing was refused', async () => {
@@ -162,7 +155,7 @@ describe('an agent at the real API server', () => {
     const seen = agent.lines.length;
     await plane.apiServer.kill('SIGKILL');
     await until('the agent says that it is away', () => agent.lines.slice(seen).some(({ reason }) => reason === 'ApiServerUnreachable'));
-    for (const path of ['/healthz', '/livez', '/readyz']) assert.equal(await code(10_256, path), '200', path);
+    for (const path of ['/healthz', '/livez', '/readyz']) assert.equal(await code(10_256, path), 200, path);
     assert.equal(
       (await metrics()).get('sluice_source_connected')!.samples.every(({ value }) => value === 0),
       true,
