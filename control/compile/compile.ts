@@ -16,16 +16,13 @@ export interface CompileOptions {
   readonly nodePortAddresses: NodePortAddresses;
 }
 
-/** Of a Service that was not there nothing is kept. */
-const NONE_KEPT: Map<string, CompiledPort> = new Map();
-
 /**
  * Puts this version of a Service in the place of the one before; ports that did not change stay as they are. Where it does not fit
  * the one before is restored: what it gave up is still in reach.
  */
 function place(plan: Plan, service: ModelService, now: number): Refusal | undefined {
   const before = plan.services.get(service.key);
-  const kept = before === undefined ? NONE_KEPT : new Map<string, CompiledPort>();
+  const kept = new Map<string, CompiledPort>();
   const given: CompiledPort[] = [];
   const wanted = new Map(service.ports.map((source) => [source.key, source]));
   for (const port of before?.ports ?? []) {
